@@ -1,0 +1,59 @@
+"""`prune-cli train`: a dense model with the same loop and records; its weights can be exported for packaging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prune_cli import pipeline
+from prune_cli.commands.finished import report_run
+from prune_cli.common.terminal import log_to, note
+from prune_cli.runs.files import sha256, write_json, write_tensors
+from prune_cli.runs.places import Places
+from prune_cli.runs.store import RunFolder
+
+
+def train(job: pipeline.Job, places: Places, export: Path | None = None, as_json: bool = False) -> dict[str, Any]:
+    """Train without a mask unless this run is finished already. Returns its record; `export` names a file to write."""
+    model, parameters = pipeline.build_model(job)
+    plan = pipeline.describe(job, "train", pipeline.shape(model, parameters))
+    folder = RunFolder.of(places.runs, "train", plan["identity"])
+    with folder.claimed():
+        record = folder.manifest()
+        if record is None:
+            with log_to(folder.path / "run.log"):
+                rows = pipeline.train(job, model, {}, f"{plan['model_title']} on {plan['dataset_title']}, dense")
+                record = pipeline.write_run(folder, job, model, {}, rows, plan)
+        else:
+            note(f"this run is finished: {folder.path}")
+    if export is not None:
+        export_weights(record, folder.path, export)
+    report_run(record, folder.path, as_json)
+    return record
+
+
+def export_weights(record: dict[str, Any], run: Path, to: Path) -> None:
+    """Write the run's weights as float16 safetensors and, beside them, a JSON that says how they were made."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(run / "model.safetensors")
+    write_tensors(to, {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()})
+    config = record["config"]
+    card = {
+        "command": "prune-cli " + " ".join(record["argv"][1:]),
+        "dataset": record["dataset"],
+        "train_images": record["images"]["train"],
+        "test_images": record["images"]["test"],
+        "test_accuracy": round(record["accuracy_last"], 2),
+        "epochs": config["recipe"]["epochs"],
+        "seed": record["seed"],
+        "parameters": record["parameters"],
+        "dtype": str(torch.float16).removeprefix("torch."),
+        "versions": record["versions"],
+        "data_digest": record["data_digest"],
+        "sha256": sha256(to),
+    }
+    write_json(to.with_suffix(".json"), card)
+    note(f"weights written to {to}")

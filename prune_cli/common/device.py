@@ -1,0 +1,65 @@
+"""Where the work runs: device, threads, precision and the memory that it took."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from prune_cli.common.errors import ConfigError, nearest
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("fp32", "bf16")
+OUTSIDE = {"identity": False}  # metadata of an option that cannot change a run's numbers (see runs/identity.py)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a run is computed. Only the precision is part of a run's identity. Raises ConfigError."""
+
+    device: str = field(default="auto", metadata=OUTSIDE)
+    threads: int | None = field(default=None, metadata=OUTSIDE)
+    workers: int = field(default=0, metadata=OUTSIDE)
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise ConfigError(f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known))
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError("compute.threads must be 1 or more", f"compute.threads={self.threads}")
+        if self.workers < 0:
+            raise ConfigError("compute.workers must be 0 or more", f"compute.workers={self.workers}")
+
+    def start(self) -> torch.device:
+        """Set the number of threads and return the device. Raises ConfigError for a device this machine lacks."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return choose_device(self.device)
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda` or `mps`. Raises ConfigError for one that this machine lacks."""
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if have[kind]))
+    if not have[name]:
+        raise ConfigError(f"this machine has no {name} device", "compute.device", "compute.device=auto")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Forward passes in bfloat16 for `bf16`; nothing for `fp32`."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()  # type: ignore[return-value]
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the highest point so far: of the GPU's allocator, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

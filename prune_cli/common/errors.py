@@ -1,0 +1,57 @@
+"""The one exception family of prune-cli. The command line prints each in three lines or fewer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PruneCliError(Exception):
+    """A failure while working (exit code 1).
+
+    what: one sentence. where: the file, option or tensor that it is about. hint: what to type or do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str | None = None, hint: str | None = None):
+        super().__init__(what)
+        self.what, self.where, self.hint = what, where, hint
+
+    def lines(self) -> list[str]:
+        """The message as it is shown: what, where, what to type next."""
+        parts = [("error", self.what), ("where", self.where), ("try", self.hint)]
+        return [f"{label}: {' '.join(text.split())}" for label, text in parts if text]
+
+
+class NumericalError(PruneCliError):
+    """A loss or a score is NaN or infinite."""
+
+
+class RequestError(PruneCliError):
+    """What was asked for is wrong: refused before any work starts (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(RequestError):
+    """An option or its value is wrong."""
+
+
+class DataError(RequestError):
+    """A dataset is missing or damaged."""
+
+
+class WeightsError(RequestError):
+    """Weights are missing, damaged or made for another model."""
+
+
+class SelectionError(RequestError):
+    """A mask with the wanted properties does not exist."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: the known name that looks most like `name`, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

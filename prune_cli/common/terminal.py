@@ -1,0 +1,114 @@
+"""What a person sees: progress and notes on stderr, results on stdout. Plain lines when piped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+WIDE = 200  # columns when piped, so that a table is never folded
+
+
+LOG = logging.getLogger("prune_cli")
+STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Notes to stderr, around a live progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        STDERR.print(record.getMessage(), markup=False, highlight=False)
+
+
+def start_notes() -> None:
+    """Let notes be seen on stderr."""
+    LOG.setLevel(logging.DEBUG)
+    LOG.propagate = False
+    LOG.handlers = [_ConsoleHandler(logging.INFO)]
+
+
+def note(text: str) -> None:
+    """One line for the person, on stderr and in the log of the run."""
+    LOG.info(text)
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Keep what is noted meanwhile in a file too, with the time (UTC) of each line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+        handler.close()
+
+
+def print_json(value: Any) -> None:
+    """One machine-readable object on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout: drawn for a terminal, plain when piped."""
+    terminal = sys.stdout.isatty()
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    Console(highlight=False, width=None if terminal else WIDE).print(table)
+
+
+class EpochProgress:
+    """Progress of a training run: a live bar with loss, accuracy and time left, or one plain line an epoch."""
+
+    def __init__(self, title: str, epochs: int, steps: int):
+        self._title, self._epochs, self._steps = title, epochs, steps
+        self._live = sys.stderr.isatty()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  acc {task.fields[accuracy]}"),
+            TimeRemainingColumn(),
+            console=STDERR,
+            disable=not self._live,
+            transient=True,
+        )
+        self._task: TaskID = self._bar.add_task(title, total=epochs * steps, loss="-", accuracy="-")
+
+    def __enter__(self) -> EpochProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, loss: float) -> None:
+        """One training step is done."""
+        self._bar.update(self._task, advance=1, loss=f"{loss:.3f}")
+
+    def epoch(self, row: dict[str, Any], accuracy: float) -> None:
+        """One epoch is done: `row` is its line of metrics.csv."""
+        self._bar.update(self._task, accuracy=f"{accuracy:.2f} %")
+        LOG.log(
+            logging.DEBUG if self._live else logging.INFO,  # a live bar shows it already
+            f"{self._title}: epoch {row['epoch'] + 1}/{self._epochs}  loss {row['train_loss']:.4f}"
+            f"  accuracy {accuracy:.2f} %  lr {row['lr']:.2e}  {row['seconds']:.1f} s",
+        )

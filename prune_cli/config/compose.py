@@ -1,0 +1,133 @@
+"""The only door to Hydra's compose. Each distinct option is composed once; the points of a sweep are merges of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, SCMode
+from omegaconf.errors import OmegaConfBaseException
+
+from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
+
+TOP_LEVEL = ("seed", "mask", "scoring")
+Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass, or one for each name
+
+
+class Composer:
+    """Makes settings from points. `parts` says which dataclass types the options of a group."""
+
+    def __init__(self, catalogue: Catalogue, parts: Parts):
+        self._catalogue, self._parts = catalogue, parts
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def settings(self, point: Point) -> Settings:
+        """The typed, complete settings of one point. Raises ConfigError before any work starts."""
+        config = self.typed(point)
+        try:
+            plain: Any = OmegaConf.to_container(
+                config, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.DICT
+            )
+        except OmegaConfBaseException as error:
+            raise _explained(error) from None
+        parts = {group: self._part(group, config)(**_without_name(plain[group])) for group in SWEEPABLE}
+        scoring = Scoring(**plain["scoring"])
+        return Settings(**parts, scoring=scoring, seed=plain["seed"], mask=plain["mask"], plain=plain)
+
+    def grid(self, point: Point) -> dict[str, list[Any]]:
+        """The sweep that the point's experiment carries: axis -> values."""
+        grid = OmegaConf.to_container(self._hydra(self._experiment(point))).get("sweep") or {}  # type: ignore[union-attr]
+        return {str(key): values if isinstance(values, list) else [values] for key, values in grid.items()}
+
+    def typed(self, point: Point) -> DictConfig:
+        """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""
+        untyped = self._untyped(point)
+        config = OmegaConf.create({group: self._typed_group(group, untyped) for group in SWEEPABLE})
+        top = OmegaConf.merge(_schema(TopLevel), {key: untyped[key] for key in TOP_LEVEL})
+        for key in TOP_LEVEL:
+            config[key] = top._get_node(key)
+        OmegaConf.set_struct(config, True)
+        for key, value in point.values.items():
+            try:
+                OmegaConf.update(config, key, value, merge=False)
+            except OmegaConfBaseException as error:
+                raise _explained(error) from None
+        return config
+
+    def _untyped(self, point: Point) -> DictConfig:
+        base = self._experiment(point)
+        config = self._hydra(base).copy()
+        for group in point.choices.keys() & set(SWEEPABLE):
+            config[group] = self._hydra((*base, _word(group, point)))[group]
+        return config
+
+    def _typed_group(self, group: str, untyped: DictConfig) -> DictConfig:
+        schema = _schema(self._part(group, untyped))
+        try:
+            node = OmegaConf.merge(schema, _without_name(OmegaConf.to_container(untyped[group])))
+        except OmegaConfBaseException as error:
+            raise _explained(error, group) from None
+        named = OmegaConf.create({"name": untyped[group].name}) if "name" in untyped[group] else OmegaConf.create()
+        for key in node:
+            named[key] = node._get_node(key)
+        return named
+
+    def _part(self, group: str, config: DictConfig) -> type:
+        part = self._parts[group]
+        if isinstance(part, type):
+            return part
+        name = str(config[group].get("name", ""))
+        if name not in part:
+            raise ConfigError(f"its file names the {group} {name!r}, which does not exist", group, nearest(name, part))
+        return part[name]
+
+    def _experiment(self, point: Point) -> tuple[str, ...]:
+        return (_word("experiment", point),) if "experiment" in point.choices else ()
+
+    def _hydra(self, words: tuple[str, ...]) -> DictConfig:
+        if words not in self._composed:
+            folder = self._catalogue.config_dir
+            search = [f"hydra.searchpath=['file://{folder.resolve()}']"] if folder else []
+            try:
+                with initialize_config_module("prune_cli.configs", version_base="1.3"):
+                    self._composed[words] = hydra_compose("config", overrides=[*search, *words])
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(f"this config does not compose: {_line(error)}", " ".join(words)) from None
+        return self._composed[words]
+
+
+def _schema(dataclass: type) -> DictConfig:
+    """A typed config that can still be written, though the dataclasses are frozen."""
+    schema = OmegaConf.structured(dataclass)
+    for node in (schema, *(schema._get_node(key) for key in schema)):
+        if isinstance(node, DictConfig):
+            OmegaConf.set_readonly(node, False)
+    return schema
+
+
+def _word(group: str, point: Point) -> str:
+    return f"{group}='{point.choices[group]}'"
+
+
+def _without_name(options: Any) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "name"}
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _explained(error: OmegaConfBaseException, group: str | None = None) -> ConfigError:
+    """The same error in the words of the command line."""
+    key = ".".join(part for part in (group, error.full_key) if part)
+    node = error.parent_node
+    known = list(map(str, node.keys())) if isinstance(node, DictConfig) else []
+    name = key.rsplit(".", 1)[-1]
+    if known and name not in known:
+        return ConfigError(f"there is no option {key!r}", key, nearest(name, known))
+    return ConfigError(_line(error), key, f"{key}=VALUE")

@@ -1,0 +1,107 @@
+"""The one place where overrides are read: Hydra's grammar, made to fit what people type.
+
+`sparsity=98` is a number to Hydra and refused as the name of an option; here it is the option 98, and a number that
+has no file becomes `sparsity=custom sparsity.percent=…`. Sweeps (`a,b`, `range(…)`, `choice(…)`, `glob(…)`) become axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, OverrideType, ValueType
+from hydra.errors import HydraException
+
+from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.schema import GROUPS, Point
+
+TOP = (*GROUPS, "scoring", "seed", "mask")
+Axes = dict[str, list[Point]]
+
+
+def parse(words: Iterable[str], catalogue: Catalogue) -> tuple[Point, Axes]:
+    """Split overrides into what is fixed and the axes of a sweep, both normalised. Raises ConfigError."""
+    fixed, axes, seen = Point(), {}, set()
+    for override in map(_read, words):
+        key = override.key_or_group
+        if key in seen:
+            raise ConfigError(f"{key} is given twice", override.input_line, f"one {key}=…; a sweep takes {key}=a,b")
+        seen.add(key)
+        points = axis(key, _values(override, catalogue), catalogue)
+        if override.is_sweep_override():
+            axes[key] = points
+        else:
+            fixed |= points[0]
+    return fixed, axes
+
+
+def axis(key: str, values: Iterable[Any], catalogue: Catalogue) -> list[Point]:
+    """The points of one axis: a group's options or the values of a dotted key. Raises ConfigError."""
+    if key in GROUPS:
+        return [_choose(key, value, catalogue) for value in values]
+    top = key.split(".")[0]
+    if top not in TOP:
+        raise ConfigError(f"there is no option {key!r}", key, nearest(top, TOP))
+    return [Point(values={key: value}) for value in values]
+
+
+def single(words: Iterable[str], catalogue: Catalogue, command: str) -> Point:
+    """As `parse`, for a command that makes one run. Raises ConfigError where a sweep is typed."""
+    fixed, axes = parse(words, catalogue)
+    for key in axes:
+        raise ConfigError(f"{command} takes one value for {key}", key, f"prune-cli sweep {key}=…")
+    return fixed
+
+
+def _read(word: str) -> Override:
+    if "${" in word:
+        raise ConfigError("interpolations cannot be typed", word, "write the value itself")
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        raise ConfigError("this is not KEY=VALUE", word, "quote a value with odd characters: key='a value'") from None
+    if override.key_or_group.split(".")[0] == "hydra":
+        raise ConfigError("Hydra's own settings cannot be changed", word, "see prune-cli COMMAND --help")
+    if override.type != OverrideType.CHANGE or override.package is not None:
+        raise ConfigError("only KEY=VALUE is understood, not +, ~ or @", word, "prune-cli ls shows the groups")
+    return override
+
+
+def _values(override: Override, catalogue: Catalogue) -> list[Any]:
+    if override.value_type == ValueType.INTERVAL_SWEEP:
+        raise ConfigError("an interval has no end of values", override.input_line, "choice(a,b) or range(start,stop)")
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return _glob(override, catalogue)
+    if not override.is_sweep_override():
+        return [override.value()]
+    values = list(override.sweep_iterator(transformer=lambda value: value))
+    if not values:
+        raise ConfigError("this range is empty", override.input_line, "range(start,stop) with start < stop")
+    return [getattr(value, "text", value) for value in values]
+
+
+def _glob(override: Override, catalogue: Catalogue) -> list[Any]:
+    pattern, group = override.value(), override.key_or_group
+    names = pattern.filter(list(catalogue.options.get(group, {}))) if isinstance(pattern, Glob) else []
+    if not names:
+        raise ConfigError("this glob names no option", override.input_line, f"prune-cli ls {group}")
+    return names
+
+
+def _choose(group: str, value: Any, catalogue: Catalogue) -> Point:
+    if value is None:
+        return Point()
+    percent = _number(value) if group == "sparsity" else None
+    name = f"{percent:g}" if percent is not None else str(value)
+    if percent is not None and name not in catalogue.options[group]:
+        return Point({group: "custom"}, {"sparsity.percent": percent})
+    return Point({group: catalogue.check(group, name)})
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None

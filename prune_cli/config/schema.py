@@ -1,0 +1,63 @@
+"""The settings of one run, typed and complete, as every other room reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prune_cli.common.errors import ConfigError
+
+SWEEPABLE = ("model", "dataset", "scorer", "sparsity", "recipe", "compute")  # groups that hold a part of the program
+GROUPS = (*SWEEPABLE, "experiment")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The data that scores are measured on: `batches` shuffled training batches of `batch_size` images."""
+
+    batches: int = 1
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"scoring.{name} must be 1 or more, not {getattr(self, name)}", f"scoring.{name}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run: an option dataclass for each group, and what stands outside the groups.
+
+    plain holds the same values as nested dicts, in the order of the config files: it is what config.yaml shows.
+    """
+
+    model: Any
+    dataset: Any
+    scorer: Any
+    sparsity: Any
+    recipe: Any
+    compute: Any
+    scoring: Scoring
+    seed: int
+    mask: str | None
+    plain: dict[str, Any] = field(repr=False)
+
+
+@dataclass
+class TopLevel:
+    """What stands outside the groups, for the type check of the composed config."""
+
+    seed: int = 0
+    mask: str | None = None
+    scoring: Scoring = field(default_factory=Scoring)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One choice of options: group -> option, and dotted key -> value."""
+
+    choices: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def __or__(self, other: Point) -> Point:
+        return Point(self.choices | other.choices, self.values | other.values)

@@ -1,0 +1,1 @@
+"""The datasets: what they hold, how they are split and how their images reach a model."""

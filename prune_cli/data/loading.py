@@ -1,0 +1,83 @@
+"""From a split to batches: order from a named generator, images as the model wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms.v2 import functional as image_ops
+
+from prune_cli.common.random import generator
+from prune_cli.data.registry import Split
+from prune_cli.models.registry import ImageInput
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of one split on one device. order: None keeps the split's own order."""
+
+    split: Split
+    input: ImageInput
+    batch_size: int
+    device: torch.device
+    workers: int = 0
+
+    def batches(self, order: Sequence[int] | None = None, flips: torch.Generator | None = None) -> Iterator[Batch]:
+        """(inputs_BCHW float, labels_B) in the given order; the last batch may be smaller.
+
+        flips: mirror each image from left to right with probability 1/2, drawn from this generator.
+        """
+        loader = DataLoader(
+            _Batches(self.split),
+            batch_size=None,
+            sampler=self._places(order),
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for images, labels in loader:
+            if flips is not None:
+                mirrored = torch.rand(len(images), generator=flips) < 0.5
+                images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+            yield (
+                prepare(images.to(self.device, non_blocking=True), self.input),
+                labels.to(self.device, non_blocking=True),
+            )
+
+    def shuffled(self, seed: int, *purpose: str | int) -> list[int]:
+        """An order of the whole split, drawn for one purpose."""
+        return torch.randperm(len(self.split), generator=generator(seed, *purpose)).tolist()
+
+    def _places(self, order: Sequence[int] | None) -> list[list[int]]:
+        order = list(order) if order is not None else list(range(len(self.split)))
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
+
+class _Batches(TorchDataset):
+    """Indexed by a list of places: one whole batch."""
+
+    def __init__(self, split: Split):
+        self._split = split
+
+    def __getitem__(self, places: list[int]) -> Batch:
+        return self._split.images_NCHW[places], self._split.labels_N[places]
+
+
+def prepare(images: Tensor, to: ImageInput) -> Tensor:
+    """uint8 images as the model's input: resized (bicubic) so that they cover it, cropped, channels fitted, normalised."""
+    height, width = images.shape[-2:]
+    scale = max(to.height / height, to.width / width)
+    if (height, width) != (to.height, to.width):
+        size = [max(to.height, round(height * scale)), max(to.width, round(width * scale))]
+        images = image_ops.resize(images, size, image_ops.InterpolationMode.BICUBIC, antialias=True)
+        images = image_ops.center_crop(images, [to.height, to.width])
+    if images.shape[1] != to.channels:
+        grey = images if images.shape[1] == 1 else image_ops.rgb_to_grayscale(images)
+        images = grey.expand(-1, to.channels, -1, -1)
+    values = images.float() / 255
+    return image_ops.normalize(values, list(to.mean), list(to.std))

@@ -1,0 +1,121 @@
+"""How many weights each tensor keeps. Whatever the scope, the counts sum to N - round(sparsity · N), exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from prune_cli.common.errors import ConfigError, NumericalError, SelectionError, nearest
+from prune_cli.masks.ranking import Threshold, chunks, threshold
+
+Counts = dict[str, int]
+
+
+def kept_total(size: int, sparsity: float) -> int:
+    """The number of weights kept out of `size` at a sparsity in [0, 1). Raises SelectionError outside of it."""
+    if not 0 <= sparsity < 1:
+        raise SelectionError(f"sparsity is the share removed, in [0, 1), not {sparsity}", hint="0.98 removes 98 %")
+    return size - round(sparsity * size)
+
+
+def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min_kept_per_tensor: int = 0) -> Counts:
+    """The number that each tensor keeps, summing to `kept`; every tensor keeps at least `min_kept_per_tensor`.
+
+    global: as many as the tensor has among the `kept` largest of all scores (ties: the earlier position first).
+    uniform: the same share of each tensor, rounded by the largest remainder.
+    Raises SelectionError for an unknown scope or a floor that cannot be met, NumericalError for NaN by tensor.
+    """
+    if scope not in SCOPES:
+        raise SelectionError(f"there is no scope {scope!r}", "scope", nearest(scope, SCOPES))
+    _check_no_nan(scores)
+    _check_floor(scores, kept, min_kept_per_tensor)
+    counts = SCOPES[scope](scores, kept)
+    short = {name for name, count in counts.items() if count < min_kept_per_tensor}
+    if not short:
+        return counts
+    return _with_floor(scores, kept, scope, min_kept_per_tensor, short)
+
+
+def _with_floor(scores: Mapping[str, Tensor], kept: int, scope: str, floor: int, short: set[str]) -> Counts:
+    """Give the short tensors the floor and share the rest among the others, until none is short."""
+    others = {name: score for name, score in scores.items() if name not in short}
+    rest = allocate(others, kept - floor * len(short), scope, floor) if others else {}
+    return {name: rest.get(name, floor) for name in scores}
+
+
+def _global(scores: Mapping[str, Tensor], kept: int) -> Counts:
+    if kept == 0:
+        return dict.fromkeys(scores, 0)
+    cut = threshold(scores.values(), kept)
+    counts, ties_left = {}, cut.ties
+    for name, score in scores.items():
+        above, equal = _compare(score, cut)
+        ties = min(equal, ties_left)
+        counts[name], ties_left = above + ties, ties_left - ties
+    return counts
+
+
+def _compare(score: Tensor, cut: Threshold) -> tuple[int, int]:
+    """How many values lie above the threshold, and how many on it."""
+    pairs = [(int((chunk > cut.value).sum()), int((chunk == cut.value).sum())) for chunk in chunks(score)]
+    return sum(above for above, _ in pairs), sum(equal for _, equal in pairs)
+
+
+def _uniform(scores: Mapping[str, Tensor], kept: int) -> Counts:
+    return largest_remainder({name: score.numel() for name, score in scores.items()}, kept)
+
+
+def largest_remainder(weights: Mapping[str, int], total: int) -> Counts:
+    """Share `total` in proportion to `weights`: whole parts first, then one each to the largest remainders."""
+    size = sum(weights.values())
+    counts = {name: total * weight // size for name, weight in weights.items()}
+    left = total - sum(counts.values())
+    by_remainder = sorted(weights, key=lambda name: -(total * weights[name] % size))  # stable: the earlier tensor first
+    return counts | {name: counts[name] + 1 for name in by_remainder[:left]}
+
+
+def _check_no_nan(scores: Mapping[str, Tensor]) -> None:
+    for name, score in scores.items():
+        if any(bool(chunk.isnan().any()) for chunk in chunks(score)):
+            raise NumericalError("its scores hold NaN, so they have no order", name, "check the weights and the data")
+
+
+def _check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
+    for name, score in scores.items():
+        if score.numel() < floor:
+            raise SelectionError(
+                f"it has {score.numel()} weights and cannot keep {floor}", name, "lower sparsity.min_kept_per_tensor"
+            )
+    if floor * len(scores) > kept:
+        raise SelectionError(
+            f"{len(scores)} tensors × {floor} weights are more than the {kept} that are kept",
+            "sparsity.min_kept_per_tensor",
+            f"at most {kept // len(scores)}",
+        )
+
+
+SCOPES: dict[str, Callable[[Mapping[str, Tensor], int], Counts]] = {"global": _global, "uniform": _uniform}
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How much is removed and over what. percent lies in [0, 100). Raises ConfigError outside of it."""
+
+    percent: float
+    scope: str = "global"
+    min_kept_per_tensor: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.percent < 100:
+            raise ConfigError(f"sparsity is a percentage in [0, 100), not {self.percent:g}", "sparsity", "sparsity=98")
+        if self.scope not in SCOPES:
+            raise ConfigError(f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES))
+        if self.min_kept_per_tensor < 0:
+            raise ConfigError("sparsity.min_kept_per_tensor must be 0 or more", "sparsity.min_kept_per_tensor")
+
+    @property
+    def fraction(self) -> float:
+        """The share removed, in [0, 1)."""
+        return self.percent / 100

@@ -1,0 +1,58 @@
+"""A mask: one bool tensor a prunable weight, True = keep."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from prune_cli.common.errors import RequestError
+
+Mask = dict[str, Tensor]
+
+
+def apply(parameters: Mapping[str, nn.Parameter], mask: Mapping[str, Tensor]) -> None:
+    """Set every removed weight to zero, in place."""
+    with torch.no_grad():
+        for name, keep in mask.items():
+            parameters[name].masked_fill_(~keep.to(parameters[name].device), 0.0)
+
+
+def digest(mask: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and packed bits, in hex: two runs with this digest removed the same weights."""
+    found = hashlib.sha256()
+    for name in sorted(mask):
+        found.update(f"{name}{tuple(mask[name].shape)}".encode())
+        found.update(np.packbits(mask[name].cpu().numpy().reshape(-1)).tobytes())
+    return found.hexdigest()
+
+
+def kept(mask: Mapping[str, Tensor]) -> int:
+    """How many weights the mask keeps."""
+    return sum(int(keep.sum()) for keep in mask.values())
+
+
+def load(path: Path, parameters: Mapping[str, nn.Parameter]) -> Mask:
+    """Read a mask.safetensors that fits these parameters. Raises RequestError that names what does not fit."""
+    try:
+        mask = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RequestError(
+            f"this mask cannot be read: {error}", str(path), "mask=runs/prune/HASH/mask.safetensors"
+        ) from None
+    for name in sorted(mask.keys() ^ parameters.keys()):
+        owner = "the mask" if name in mask else "the model"
+        raise RequestError(
+            f"only {owner} has a prunable weight {name}", str(path), "a mask fits the model it was made for"
+        )
+    for name, keep in mask.items():
+        if keep.shape != parameters[name].shape or keep.dtype != torch.bool:
+            wanted = f"bool {tuple(parameters[name].shape)}"
+            raise RequestError(f"{name} is {keep.dtype} {tuple(keep.shape)}, not {wanted}", str(path))
+    return {name: mask[name] for name in parameters}

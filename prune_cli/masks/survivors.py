@@ -1,0 +1,97 @@
+"""An optimiser that cannot revive a pruned weight, because it never holds one.
+
+For each pruned tensor the optimiser holds one flat parameter: its surviving weights. Their gradient is gathered as soon
+as the tensor's own gradient is complete (and that is freed at once, so the dense gradients never stand in memory
+together); after the step the new values are scattered back. Momentum, weight decay and Adam's moments therefore exist
+for survivors alone, and zeros stay zero whatever the optimiser does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_cli.common.errors import ConfigError
+
+# torch's optimisers that step each weight by itself
+ELEMENTWISE = ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
+
+
+def elementwise_optimizer(name: str) -> type[torch.optim.Optimizer]:
+    """The torch optimiser of this name, in any case. Raises ConfigError for one that mixes weights, or is unknown."""
+    by_name = {known.lower(): known for known in ELEMENTWISE}
+    if name.lower() in by_name:
+        return getattr(torch.optim, by_name[name.lower()])
+    if any(name.lower() == known.lower() for known in dir(torch.optim)):
+        what = f"{name} does not step each weight by itself, so it cannot hold the surviving weights alone"
+    else:
+        what = f"there is no optimiser {name!r}"
+    raise ConfigError(what, f"recipe.optimizer={name}", f"known: {', '.join(by_name)}")
+
+
+class SurvivorOptimizer:
+    """A torch optimiser over the surviving weights of the pruned tensors and over all other parameters.
+
+    model: its removed weights must be zero already. mask: True = keep. optimizer: a name (see `elementwise_optimizer`).
+    weight_decay acts on the weights of matrices and kernels (two or more dimensions), as in timm; the other options go
+    to the optimiser as they are.
+    """
+
+    def __init__(
+        self, model: nn.Module, mask: Mapping[str, Tensor], optimizer: str, weight_decay: float = 0.0, **options: Any
+    ):
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._pruned = [_Survivors(named[name], keep) for name, keep in mask.items()]
+        dense = [p for name, p in named.items() if name not in mask]
+        decayed = [part.values for part in self._pruned] + [p for p in dense if p.ndim > 1]
+        groups = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.inner = elementwise_optimizer(optimizer)([group for group in groups if group["params"]], **options)
+
+    @property
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """What the optimiser holds, with gradients once a backward pass has run: for clipping."""
+        return [p for group in self.inner.param_groups for p in group["params"]]
+
+    def step(self) -> None:
+        """Step the survivors and the other parameters; write the survivors back into the model."""
+        self.inner.step()
+        for part in self._pruned:
+            part.scatter()
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.inner.zero_grad(set_to_none=True)
+
+    def close(self) -> None:
+        """Give the model's parameters back to plain autograd."""
+        for part in self._pruned:
+            part.hook.remove()
+
+
+class _Survivors:
+    """The surviving weights of one tensor, as one flat parameter."""
+
+    def __init__(self, parameter: nn.Parameter, keep: Tensor):
+        self._parameter = parameter
+        self._places = keep.to(parameter.device).reshape(-1).nonzero().squeeze(1)
+        self.values = nn.Parameter(parameter.detach().reshape(-1)[self._places])
+        self.hook = parameter.register_post_accumulate_grad_hook(self._gather)
+
+    def _gather(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        gradient = parameter.grad.reshape(-1)[self._places]
+        parameter.grad = None
+        self.values.grad = gradient if self.values.grad is None else self.values.grad.add_(gradient)
+
+    def scatter(self) -> None:
+        with torch.no_grad():
+            flat = self._parameter.data.reshape(-1)  # a view, or a copy where the layout is not contiguous
+            flat[self._places] = self.values
+            if flat.data_ptr() != self._parameter.data_ptr():
+                self._parameter.copy_(flat.view_as(self._parameter))

@@ -1,0 +1,66 @@
+"""timm: any architecture of timm by its name and tag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from prune_cli.common.device import OUTSIDE
+from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.models.registry import ImageInput, models
+
+
+@models.register("timm")
+@dataclass(frozen=True)
+class TimmArch:
+    """Any timm architecture. arch: its name, with the tag of the weights (`vit_base_patch16_224.augreg_in21k`)."""
+
+    arch: str
+    weights: str = field(default="hub", metadata=OUTSIDE)  # counts by its digest
+    prunable: list[str] = field(default_factory=lambda: ["blocks.*", "stages.*", "layers.*"])
+
+    def __post_init__(self) -> None:
+        import timm
+
+        base, _, tag = self.arch.partition(".")
+        if not timm.is_model(base):
+            raise ConfigError(f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models()))
+        if tag and self.arch not in timm.list_pretrained(f"{base}.*"):
+            tags = timm.list_pretrained(f"{base}.*")
+            raise ConfigError(f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags))
+
+    @property
+    def title(self) -> str:
+        """timm's name without the tag."""
+        return self.arch.partition(".")[0]
+
+    @property
+    def input(self) -> ImageInput:
+        """The size, mean and std of timm's pre-trained configuration."""
+        config = self._pretrained_config()
+        channels, height, width = config.input_size
+        return ImageInput(channels, height, width, tuple(config.mean), tuple(config.std))
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The module, randomly initialised."""
+        import timm
+
+        return timm.create_model(self.arch, pretrained=False, num_classes=num_classes)
+
+    def build_pretrained(self, num_classes: int) -> nn.Module:
+        """The module with timm's pre-trained weights, fetched to the hub's own cache if they are not there yet."""
+        import timm
+
+        return timm.create_model(self.arch, pretrained=True, num_classes=num_classes)
+
+    @property
+    def hub_id(self) -> str:
+        """The name of the weights' repository on the hub."""
+        return self._pretrained_config().hf_hub_id
+
+    def _pretrained_config(self) -> Any:
+        from timm.models import get_pretrained_cfg
+
+        return get_pretrained_cfg(self.arch)

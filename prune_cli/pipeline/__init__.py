@@ -1,0 +1,23 @@
+"""The sentence that the program is: config -> data -> model -> score -> allocate -> select -> mask -> fine-tune -> record.
+
+job.py holds its beginning, arrows.py its middle and record.py its end; commands/prune.py reads as the whole.
+"""
+
+from prune_cli.pipeline.arrows import build_model, choose_mask, evaluation_batches, find_mask, find_scores, train
+from prune_cli.pipeline.job import Job, Workshop, composer
+from prune_cli.pipeline.record import describe, shape, write_run
+
+__all__ = [
+    "Job",
+    "Workshop",
+    "build_model",
+    "choose_mask",
+    "composer",
+    "describe",
+    "evaluation_batches",
+    "find_mask",
+    "find_scores",
+    "shape",
+    "train",
+    "write_run",
+]

@@ -1,0 +1,153 @@
+"""The arrows: model, score, select, fine-tune. Each is one plain call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from prune_cli import masks
+from prune_cli.common.device import peak_memory
+from prune_cli.common.random import generator, seeded
+from prune_cli.common.terminal import note
+from prune_cli.data.loading import Loader
+from prune_cli.masks import mask as mask_files
+from prune_cli.models import weights as weight_files
+from prune_cli.models.prunable import prunable
+from prune_cli.pipeline.job import Job, score_identity
+from prune_cli.runs.files import write_csv, write_json, write_tensors
+from prune_cli.runs.manifest import provenance
+from prune_cli.runs.places import Places
+from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores
+from prune_cli.scorers.quantiles import quantile_row
+from prune_cli.scorers.snip_magnitude import sum_terms
+from prune_cli.training.loop import Feed, Row, fine_tune
+
+
+def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """The model with its weights and a fresh head, on the device, and its prunable weights by name."""
+    settings = job.settings
+    model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed).to(job.device)
+    return model, prunable(model, settings.model.prunable)
+
+
+def scoring_batches(job: Job) -> list[tuple[Tensor, Tensor]]:
+    """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
+    options = job.settings.scoring
+    loader = _loader(job, "train", options.batch_size)
+    order = loader.shuffled(job.settings.seed, "scoring")[: options.batches * options.batch_size]
+    return list(loader.batches(order))
+
+
+def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Places) -> tuple[Scores, dict[str, Any]]:
+    """The scores and their record; taken from an earlier scoring run with the same identity if there is one."""
+    folder = RunFolder.of(places.runs, "score", score_identity(job))
+    with folder.claimed(wait=True):
+        record = folder.manifest()
+        if record is None:
+            record = _score(job, model, parameters, folder)
+        else:
+            note(f"scores taken from {folder.path}")
+        return {name: t.to(job.device) for name, t in load_file(folder.path / "scores.safetensors").items()}, record
+
+
+def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
+    batches = scoring_batches(job)
+    start = time.perf_counter()
+    scores, quantiles = _scores_with_quantiles(job.settings.scorer, model, batches, parameters)
+    seconds = time.perf_counter() - start
+    record = {
+        "hash": folder.path.name,
+        "identity": folder.identity,
+        "scorer": job.settings.scorer.name,
+        "images": sum(len(labels) for _, labels in batches),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(job.device),
+        "config": job.settings.plain,
+        **provenance(job.device),
+    }
+    write_tensors(folder.path / "scores.safetensors", scores)
+    write_csv(folder.path / "layers.csv", quantiles)
+    write_json(folder.path / MANIFEST, record)
+    return record
+
+
+def _scores_with_quantiles(
+    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
+) -> tuple[Scores, pd.DataFrame]:
+    """The scores, and the spread of each of their terms a tensor."""
+    if hasattr(scorer, "terms"):
+        by_tensor = scorer.terms(model, batches, parameters)
+    else:
+        by_tensor = ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())
+    scores, rows = {}, []
+    for name, terms in by_tensor:
+        rows.append(quantile_row(name, terms))
+        scores[name] = sum_terms(terms)
+    return scores, pd.DataFrame(rows)
+
+
+def find_mask(
+    model: nn.Module,
+    batches: Batches,
+    parameters: Parameters,
+    scorer: Scorer,
+    sparsity: float,
+    scope: str = "global",
+    min_kept_per_tensor: int = 0,
+) -> masks.Mask:
+    """Score and select in one call: True = keep. sparsity: the share removed, in [0, 1). See masks.select."""
+    return masks.select(scorer(model, batches, parameters), sparsity, scope, min_kept_per_tensor)
+
+
+def choose_mask(
+    job: Job, model: nn.Module, parameters: Mapping[str, nn.Parameter], places: Places
+) -> tuple[masks.Mask, dict[str, Any] | None]:
+    """The job's mask, and the record of the scoring behind it if there was one. A dense run has an empty mask."""
+    sparsity = job.settings.sparsity
+    if job.method == "dense":
+        return {}, None
+    if job.method == "mask":
+        return mask_files.load(job.mask_path, parameters), None
+    scores, record = find_scores(job, model, parameters, places)
+    return masks.select(scores, sparsity.fraction, sparsity.scope, sparsity.min_kept_per_tensor), record
+
+
+def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]:
+    """Fine-tune in place over the surviving weights; returns a row an epoch."""
+    settings = job.settings
+    with seeded(settings.seed, "train"):  # dropout and the like
+        return fine_tune(model, mask, settings.recipe, feed(job), settings.compute.precision, title)
+
+
+def feed(job: Job) -> Feed:
+    """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
+    recipe, seed = job.settings.recipe, job.settings.seed
+    loader = _loader(job, "train", recipe.batch_size)
+    full = -(-len(job.splits.train) // recipe.batch_size)
+    steps = min(full, recipe.train_batches or full)
+
+    def epoch(number: int) -> Iterable[tuple[Tensor, Tensor]]:
+        flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
+        return islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
+
+    names = [name for name in job.splits.named() if name != "train"]
+    return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})
+
+
+def evaluation_batches(job: Job, split: str) -> Iterable[tuple[Tensor, Tensor]]:
+    """The batches of a split in its own order, as many images as the recipe allows."""
+    loader, images = _loader(job, split, 500), job.settings.recipe.test_images
+    return loader.batches(range(min(len(loader.split), images or len(loader.split))))
+
+
+def _loader(job: Job, split: str, batch_size: int) -> Loader:
+    settings = job.settings
+    return Loader(job.splits.named()[split], settings.model.input, batch_size, job.device, settings.compute.workers)

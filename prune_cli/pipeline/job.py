@@ -1,0 +1,122 @@
+"""A job: one run with its settings, its data and its weights at hand, and what such a run is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prune_cli.common.device import Compute
+from prune_cli.common.errors import RequestError
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.compose import Composer
+from prune_cli.config.schema import Settings
+from prune_cli.data.registry import Splits, datasets
+from prune_cli.masks.allocate import Sparsity
+from prune_cli.models import weights as weight_files
+from prune_cli.models.registry import models
+from prune_cli.models.weights import Weights
+from prune_cli.runs.files import sha256
+from prune_cli.runs.identity import changed_options
+from prune_cli.runs.places import Places
+from prune_cli.scorers import scorers
+from prune_cli.training.recipe import Recipe
+
+
+def composer(places: Places) -> Composer:
+    """The door from overrides to settings, with every part of the program behind it."""
+    parts = {
+        "model": models.classes,
+        "dataset": datasets.classes,
+        "scorer": scorers.classes,
+        "sparsity": Sparsity,
+        "recipe": Recipe,
+        "compute": Compute,
+    }
+    return Composer(Catalogue(places.configs), parts)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, ready to start: its settings, its data and where its weights are."""
+
+    settings: Settings
+    splits: Splits
+    data_digest: str
+    weights: Weights
+    device: torch.device
+
+    @property
+    def mask_path(self) -> Path:
+        """The mask made before; only where method is `mask`."""
+        return Path(str(self.settings.mask)).expanduser()
+
+    @property
+    def method(self) -> str:
+        """The scorer's name; `dense` where nothing is removed, `mask` where the mask was made before."""
+        if self.settings.mask is not None:
+            return "mask"
+        return self.settings.scorer.name if self.settings.sparsity.percent > 0 else "dense"
+
+
+class Workshop:
+    """Makes jobs. Data and weights that several runs share are read once."""
+
+    def __init__(self, places: Places, fetch: bool = True):
+        self._places, self._fetch = places, fetch
+        self._read: dict[str, Any] = {}
+
+    def job(self, settings: Settings) -> Job:
+        """Find everything that the run needs. Raises RequestError before any work starts."""
+        device = settings.compute.start()
+        splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
+        if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
+            raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
+        weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
+        return Job(settings, splits, digest, weights, device)
+
+    def _once(self, part: Any, read: Any) -> Any:
+        key = repr(part)
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
+
+
+def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
+    splits = dataset.load(home)
+    return splits, splits.digest()
+
+
+def _base_identity(job: Job) -> dict[str, Any]:
+    settings = job.settings
+    return {
+        "model": changed_options(settings.model) | {"weights": job.weights.sha256},
+        "dataset": changed_options(settings.dataset) | {"digest": job.data_digest},
+        "compute": changed_options(settings.compute),
+        "seed": settings.seed,
+    }
+
+
+def train_identity(job: Job) -> dict[str, Any]:
+    """What changes the numbers of a dense training run."""
+    return _base_identity(job) | {"recipe": changed_options(job.settings.recipe)}
+
+
+def score_identity(job: Job) -> dict[str, Any]:
+    """What changes the scores."""
+    settings = job.settings
+    return _base_identity(job) | {
+        "scorer": changed_options(settings.scorer),
+        "scoring": changed_options(settings.scoring),
+    }
+
+
+def prune_identity(job: Job) -> dict[str, Any]:
+    """What changes the numbers of a pruned and fine-tuned run."""
+    identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
+    if job.method == "mask":
+        return identity | {"mask": sha256(job.mask_path)}
+    return identity if job.method == "dense" else identity | score_identity(job)

@@ -1,0 +1,80 @@
+"""The record of a run: what tables read and what a rerun believes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from prune_cli import masks
+from prune_cli.masks.allocate import kept_total
+from prune_cli.masks.layers import layer_table
+from prune_cli.pipeline.job import Job, prune_identity, train_identity
+from prune_cli.runs.files import write_csv, write_json, write_tensors, write_yaml
+from prune_cli.runs.manifest import provenance
+from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.scorers import Parameters
+from prune_cli.training.loop import Row, best_row
+
+
+def describe(job: Job, kind: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """What a table needs to know of a run, before it has run. shape: number of prunable and of all parameters."""
+    settings, method = job.settings, job.method
+    identity = prune_identity(job) if kind == "prune" else train_identity(job)
+    folder = RunFolder.of(Path(), kind, identity)
+    titles = {"mask": "Mask", "dense": "Dense"}
+    return {
+        "hash": folder.path.name,
+        "identity": folder.identity,
+        "smoke": settings.recipe.smoke,
+        "model": settings.model.name,
+        "model_title": settings.model.title,
+        "weights": job.weights.source,
+        "dataset": settings.dataset.name,
+        "dataset_title": settings.dataset.title,
+        "method": method,
+        "method_title": titles.get(method, settings.scorer.title),
+        "sparsity": settings.sparsity.percent,
+        "seed": settings.seed,
+        "prunable": shape[0],
+        "kept": kept_total(shape[0], settings.sparsity.fraction),
+        "parameters": shape[1],
+    }
+
+
+def results(rows: list[Row]) -> dict[str, Any]:
+    """The accuracies (percent) that a record states: of the last epoch, and of the best under its own name."""
+    best, split = best_row(rows)
+    found = {
+        "accuracy_last": rows[-1]["test_accuracy"],
+        "accuracy_best": best["test_accuracy"],
+        "best_epoch": best["epoch"],
+        "best_chosen_on": split,
+    }
+    if split == "validation":
+        found |= {"validation_last": rows[-1]["validation_accuracy"], "validation_best": best["validation_accuracy"]}
+    return found
+
+
+def shape(model: nn.Module, parameters: Parameters) -> tuple[int, int]:
+    """The number of prunable weights and of all parameters."""
+    return sum(p.numel() for p in parameters.values()), sum(p.numel() for p in model.parameters())
+
+
+def write_run(
+    folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
+) -> dict[str, Any]:
+    """Write all files of a run, the manifest last. Returns the record."""
+    path = folder.path
+    write_yaml(path / "config.yaml", job.settings.plain)
+    write_csv(path / "metrics.csv", pd.DataFrame(rows))
+    write_csv(path / "layers.csv", layer_table(mask))
+    write_tensors(path / "mask.safetensors", mask)
+    write_tensors(path / "model.safetensors", model.state_dict())
+    record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
+    record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
+    record |= {"data_digest": job.data_digest, "weights_sha256": job.weights.sha256, **provenance(job.device)}
+    write_json(path / MANIFEST, record)
+    return record

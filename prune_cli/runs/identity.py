@@ -1,0 +1,35 @@
+"""What a run is called: a hash of all that changes its numbers, and of nothing else.
+
+An option left at its dataclass default stays out, so a new option (whose default is the old behaviour) renames no
+old run. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
+weights and the data count by their digests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+
+def changed_options(part: Any) -> dict[str, Any]:
+    """The options of a dataclass instance that differ from their defaults, with its registered name if it has one."""
+    found = {"name": part.name} if hasattr(part, "name") else {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.metadata.get("identity", True) and value != _default(field):
+            found[field.name] = value
+    return found
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def run_hash(material: dict[str, Any]) -> str:
+    """12 hex digits of the sha256 of the canonical JSON of `material`."""
+    canonical = json.dumps(material, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -1,0 +1,12 @@
+"""Scorers: how much each weight matters. Higher = keep.
+
+scorer = scorers.build("snip_magnitude", alpha=1e-3)
+scores = scorer(model, batches, parameters)
+"""
+
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
+
+build = scorers.build
+register = scorers.register
+
+__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "scorers"]

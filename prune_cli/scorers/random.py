@@ -1,0 +1,28 @@
+"""random: U(0, 1), the reference that a method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from prune_cli.common.random import generator
+from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+
+
+@scorers.register("random")
+@dataclass(frozen=True)
+class Random:
+    """s(θ) ~ U(0, 1), independent of everything. Each tensor has a generator of its own, made from (seed, its name)."""
+
+    seed: int = 0
+
+    title = "Random"
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:  # noqa: ARG002
+        """Score the weights; higher = keep."""
+        return {
+            name: torch.rand(p.shape, generator=generator(self.seed, "mask", name)).to(p.device)
+            for name, p in parameters.items()
+        }

@@ -1,0 +1,34 @@
+"""The door to all scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from prune_cli.common.registry import Registry
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Parameters = Mapping[str, nn.Parameter]
+Scores = dict[str, Tensor]
+
+
+class Scorer(Protocol):
+    """A score for each prunable weight. The fields of its dataclass are its options."""
+
+    name: str
+    title: str  # how tables write the method
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
+        """Score the weights; higher = keep.
+
+        batches: (inputs, labels) pairs; several are averaged, weighted by their number of samples.
+        parameters: the prunable weights of `model` by name. Returns a tensor of the same shape for each name. The
+        model's weights, gradients, buffers and modes are afterwards what they were. Raises NumericalError for a loss
+        that is not finite.
+        """
+        ...
+
+
+scorers: Registry[Scorer] = Registry("scorer", "prune_cli.scorers")

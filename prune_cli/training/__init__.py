@@ -1,0 +1,1 @@
+"""Fine-tuning: the recipe, the loop that follows it, and the evaluation."""

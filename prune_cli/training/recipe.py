@@ -1,0 +1,77 @@
+"""A recipe: everything about fine-tuning that can change its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timm.scheduler import CosineLRScheduler
+
+from prune_cli.common.errors import ConfigError
+from prune_cli.masks.survivors import elementwise_optimizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is fine-tuned. Learning rates follow timm's cosine schedule, stepped once an epoch.
+
+    Raises ConfigError for a value out of range or an optimiser that cannot hold survivors alone.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    optimizer: str = "adam"
+    lr: float = 1e-3  # reached at the end of the warm-up
+    min_lr: float = 0.0  # approached at the end
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0  # at epoch 0
+    weight_decay: float = 0.0
+    momentum: float | None = None  # for the optimisers that have one; None leaves torch's own default
+    label_smoothing: float = 0.0
+    horizontal_flip: bool = False
+    clip_norm: float | None = None  # largest norm of all gradients together
+    smoke: bool = False  # marks a run whose figures mean nothing
+    train_batches: int | None = None  # batches an epoch at most
+    test_images: int | None = None  # images evaluated at most, of each split
+
+    def __post_init__(self) -> None:
+        elementwise_optimizer(self.optimizer)
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "lr": 0,
+            "min_lr": 0,
+            "warmup_epochs": 0,
+            "warmup_lr": 0,
+            "weight_decay": 0,
+        }
+        optional = {"momentum": 0, "clip_norm": 0, "train_batches": 1, "test_images": 1}
+        for name, low in (least | optional).items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < float("inf"):
+                raise ConfigError(f"recipe.{name} must be {low} or more, not {value}", f"recipe.{name}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"recipe.label_smoothing lies in [0, 1), not {self.label_smoothing}", "recipe.label_smoothing"
+            )
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+            raise ConfigError(
+                f"a warm-up of {self.warmup_epochs} epochs leaves none of {self.epochs} to train",
+                "recipe.warmup_epochs",
+                f"recipe.warmup_epochs={self.epochs - 1} or fewer",
+            )
+
+    def optimizer_options(self) -> dict[str, float]:
+        """What the optimiser is made with, beside the weight decay."""
+        options = {"lr": self.lr, "momentum": self.momentum}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def learning_rates(self, optimizer) -> CosineLRScheduler:  # type: ignore[no-untyped-def]
+        """timm's schedule over the epochs; it has set the rate of epoch 0 already."""
+        return CosineLRScheduler(
+            optimizer,
+            t_initial=self.epochs,
+            lr_min=self.min_lr,
+            warmup_t=self.warmup_epochs,
+            warmup_lr_init=self.warmup_lr,
+            warmup_prefix=True,
+        )
