@@ -2,91 +2,290 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from prune_cli.common.errors import PruneCliError
-from prune_cli.common.terminal import STDERR, print_json, start_notes
+from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
-GROUPS = "Groups: model, dataset, scorer, sparsity, recipe, compute, experiment (prune-cli ls GROUP shows the options)."
+DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
 
 app = typer.Typer(
     name="prune-cli",
     help="Prune pre-trained image models once, before fine-tuning, and compare the methods in tables.",
-    no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Options as KEY=VALUE, in Hydra's grammar.", metavar="[KEY=VALUE]...")
+RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run folders are.")]
+ResultsDir = Annotated[Path, typer.Option("--results-dir", metavar="DIR", help="Where tables are written.")]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", metavar="DIR", envvar="PRUNE_CLI_DATA", help="Where datasets are.")
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where run folders are.")]
-ResultsDir = Annotated[Path, typer.Option("--results-dir", help="Where tables are written.")]
-DataDir = Annotated[Path, typer.Option("--data-dir", envvar="PRUNE_CLI_DATA", help="Where built datasets are.")]
-ConfigDir = Annotated[Path | None, typer.Option("--config-dir", help="A folder with groups of your own.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of a table.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; write nothing.")]
+ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Config groups of your own.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, not a table.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; compute and write nothing.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE", help="Hydra overrides; `prune-cli ls` shows the groups.", show_default=False
+    ),
+]
 
 RUNS, RESULTS, DATA = Path("runs"), Path("results"), Path("datasets")
 
 
-def examples(*lines: str) -> str:
-    """The end of a help text: commands that can be pasted."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+def command(name: str, *lines: str) -> Callable[[Callable], Callable]:
+    """Register a subcommand whose help ends in examples that can be pasted."""
+    text = "\b\nExamples:\n" + "\n".join(f"  prune-cli {line}" for line in lines)
+    return app.command(name, epilog=text)
 
 
-@app.callback()
-def _group() -> None: ...
+def show(value: Any, as_json: bool, otherwise: Callable[[], None]) -> None:
+    """The result on stdout: one JSON object, or what a person reads."""
+    if as_json:
+        print_json(value)
+    else:
+        otherwise()
 
 
-@app.command(
-    epilog=examples(
-        "prune-cli train model=vit_micro dataset=mnist5k",
-        "prune-cli train model=vit_micro dataset=fashion_mnist recipe=pretrain --export vit_micro.safetensors",
-    )
+@app.callback(
+    invoke_without_command=True,
+    epilog="\b\nExamples:\n  prune-cli ls\n  prune-cli prune model=vit_micro dataset=mnist5k scorer=snip sparsity=95\n"
+    "  prune-cli sweep experiment=demo",
 )
-def train(
-    overrides: Overrides = None,
-    export: Annotated[
-        Path | None, typer.Option("--export", help="Also write the weights as float16 safetensors.")
-    ] = None,
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Prune pre-trained image models once, before fine-tuning, and compare the methods in tables."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"prune-cli {version_of('prune-cli')}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@command("ls", "ls", "ls scorer", "ls model --json")
+def ls(
+    group: Annotated[str | None, typer.Argument(help="A config group.", show_default=False)] = None,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """List the config groups, or the options of one."""
+    from prune_cli.commands.ls import ls as run
+
+    rows = run(group, Places(configs=config_dir))
+    show(dict(rows), json, lambda: print_table("", (group or "group", "what it is"), rows))
+
+
+@command("build-data", "build-data dataset=mnist5k", "build-data dataset=fashion_mnist dataset.root=FOLDER")
+def build_data(words: Words = None, data_dir: DataDir = DATA, config_dir: ConfigDir = None, json: Json = False) -> None:
+    """Make a dataset that needs no download, or check one that is there."""
+    from prune_cli.commands.build_data import build_data as run
+    from prune_cli.commands.request import settings_of
+
+    places = Places(data=data_dir, configs=config_dir)
+    made = run(settings_of(words or [], places, "build-data"), places)
+    rows = [(split, f"{images:,}") for split, images in made["images"].items()]
+    show(made, json, lambda: print_table(f"{made['dataset']}, digest {made['digest'][:12]}", ("split", "images"), rows))
+
+
+@command(
+    "score",
+    "score model=vit_micro dataset=mnist5k scorer=grasp",
+    "score scorer=snip_magnitude scorer.alpha=0.1 scoring.batches=4",
+)
+def score(
+    words: Words = None,
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Score the prunable weights; `prune` takes the scores from here."""
+    from prune_cli.commands.request import job_of
+    from prune_cli.commands.score import score as run
+    from prune_cli.commands.score import show_layers
+
+    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
+    record, folder = run(job_of(words or [], places, "score"), places)
+    show(record, json, lambda: show_layers(record, folder))
+
+
+@command(
+    "prune",
+    "prune model=vit_micro dataset=mnist5k scorer=snip_magnitude sparsity=98",
+    "prune sparsity=97.3 scorer.alpha=0.1 recipe.epochs=3 seed=7",
+    "prune model=timm model.arch=vit_tiny_patch16_224 model.weights=random scorer=magnitude sparsity=90 recipe=smoke",
+    "prune scorer=grasp sparsity=95 --dry-run",
+)
+def prune(
+    words: Words = None,
+    dry_run: DryRun = False,
     runs_dir: RunsDir = RUNS,
     results_dir: ResultsDir = RESULTS,
     data_dir: DataDir = DATA,
     config_dir: ConfigDir = None,
     json: Json = False,
 ) -> None:
-    """Train a dense model, from scratch unless model.weights says otherwise."""
+    """Score, select, mask, fine-tune, evaluate and record one run."""
+    from prune_cli.commands.finished import show_runs
+    from prune_cli.commands.plan import plan, show_plan
+    from prune_cli.commands.prune import prune as run
     from prune_cli.commands.request import job_of
-    from prune_cli.commands.train import train as run
 
     places = Places(runs_dir, results_dir, data_dir, config_dir)
-    words = overrides or []
-    scratch = [] if any(word.startswith("model.weights=") for word in words) else ["model.weights=random"]
-    record = run(job_of(["sparsity=dense", *scratch, *words], places, "train"), places, export, json)
-    if json:
-        print_json(record)
+    job = job_of(words or [], places, "prune", fetch=not dry_run)
+    if dry_run:
+        found = plan(job, places)
+        show(found, json, lambda: show_plan(found))
+    else:
+        record = run(job, places)
+        show(record, json, lambda: show_runs([record], runs_dir))
+
+
+@command(
+    "sweep",
+    "sweep experiment=demo",
+    "sweep scorer=snip_magnitude,magnitude,snip,grasp,random sparsity=90,95,98 seed=0,1",
+    "sweep scorer=snip_magnitude,random 'sparsity=range(90,99)' --references",
+)
+def sweep(
+    words: Words = None,
+    references: Annotated[bool, typer.Option("--references", help="Also run dense and from scratch.")] = False,
+    dry_run: DryRun = False,
+    runs_dir: RunsDir = RUNS,
+    results_dir: ResultsDir = RESULTS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> int:
+    """Run every point of a grid that is not finished, then write Tables 1 and 2."""
+    from prune_cli.commands import sweep as sweeps
+
+    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    planned = sweeps.plan(words or [], places, references, fetch=not dry_run)
+    if dry_run:
+        points = sweeps.preview(planned, places)
+        show({"points": points}, json, lambda: sweeps.show_preview(points))
+        return 0
+    records, failures = sweeps.sweep(planned, places)
+    tables = sweeps.tables(places)
+    show(
+        {"runs": records, "failed": failures, **{t.name: t.as_json() for t in tables}},
+        json,
+        lambda: sweeps.show_sweep(records, tables, places),
+    )
+    return 1 if failures else 0
+
+
+@command("table", "table 1", "table 2 --sparsity 95", "table 1 --against report", "table 1 --all --method magnitude")
+def table(
+    number: Annotated[int, typer.Argument(help="1: a method against random. 2: method by method.", min=1, max=2)],
+    everything: Annotated[bool, typer.Option("--all", help="All finished runs, not just the last sweep.")] = False,
+    method: Annotated[str | None, typer.Option("--method", help="Table 1: the scorer to show.")] = None,
+    percent: Annotated[float | None, typer.Option("--sparsity", help="Table 2: the sparsity [%].")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="report", help="Set the report beside it.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    results_dir: ResultsDir = RESULTS,
+    json: Json = False,
+) -> None:
+    """Make Table 1 or 2 again from finished runs: CSV, Markdown and LaTeX."""
+    from prune_cli.commands.table import show_table
+    from prune_cli.commands.table import table as run
+
+    places = Places(runs_dir, results_dir)
+    made = run(number, places, everything, method, percent, against)
+    show(made.as_json(), json, lambda: show_table(made, places))
+
+
+@command("evaluate", "evaluate runs/prune/HASH", "evaluate HASH --json")
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's folder, or the start of its hash.")],
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Load a finished run's model and measure it again."""
+    from prune_cli.commands.evaluate import evaluate as measure
+
+    found = measure(run, Places(runs=runs_dir, data=data_dir, configs=config_dir))
+    show(found, json, lambda: print_table("", list(found), [list(found.values())]))
+
+
+@command(
+    "train",
+    "train model=vit_micro dataset=mnist5k",
+    "train model=vit_micro dataset=fashion_mnist recipe=pretrain --export vit_micro.safetensors",
+)
+def train(
+    words: Words = None,
+    export: Annotated[Path | None, typer.Option("--export", metavar="FILE", help="Write float16 weights too.")] = None,
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Train a dense model, from scratch unless model.weights says otherwise."""
+    from prune_cli.commands.finished import show_runs
+    from prune_cli.commands.request import job_of
+    from prune_cli.commands.train import from_scratch
+    from prune_cli.commands.train import train as run
+
+    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
+    record = run(job_of(from_scratch(words or []), places, "train"), places, export)
+    show(record, json, lambda: show_runs([record], runs_dir))
 
 
 def main() -> None:
-    """Run the command line: our own errors in three lines or fewer, exit code 2 for a wrong request, 1 for a failure."""
+    """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(standalone_mode=False)
     except PruneCliError as error:
         code = _fail(error.lines(), error.exit_code)
     except KeyboardInterrupt:
-        code = _fail(["stopped; a run that was not finished has left nothing, the same command starts it again"], 130)
-    sys.exit(code)
+        code = _fail(["stopped: a run that was not finished leaves nothing; the same command starts it again"], 130)
+    except typer.Abort:
+        code = _fail(["stopped"], 130)
+    except BrokenPipeError:
+        code = _quiet_pipe()
+    except Exception as error:
+        code = _unexpected(error)
+    sys.exit(code or 0)
+
+
+def _unexpected(error: Exception) -> int:
+    if hasattr(error, "format_message"):  # a wrong option or argument, found by Typer
+        command = " ".join(["prune-cli", *sys.argv[1:2]]) if len(sys.argv) > 2 else "prune-cli"
+        return _fail([f"error: {error.format_message()}", f"try: {command} --help"], 2)
+    if os.environ.get(DEBUG):
+        raise error
+    reason = str(error).strip().splitlines()
+    what = f"error: {type(error).__name__}: {reason[0] if reason else ''}"
+    return _fail([what, f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
+
+
+def _quiet_pipe() -> int:
+    """The reader of stdout has gone (`| head`): nothing more to say, and nothing to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(lines: list[str], code: int) -> int:
     for line in lines:
-        STDERR.print(line, markup=False, soft_wrap=True)
+        note(line)
     return code

@@ -1,17 +1,31 @@
-"""From the words of the command line to jobs."""
+"""From the words of the command line to settings and jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prune_cli import pipeline
+from prune_cli.common.errors import ConfigError
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
+from prune_cli.config.schema import Settings
 from prune_cli.runs.places import Places
 
 
-def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True) -> pipeline.Job:
-    """The one run that was asked for. Raises RequestError before any work starts."""
+def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
+    """The settings of the one run that was asked for. Raises ConfigError before torch is even imported where it can."""
     point = single(words, Catalogue(places.configs), command)
-    settings = pipeline.composer(places).settings(point)
-    return pipeline.Workshop(places, fetch).job(settings)
+    from prune_cli.pipeline import composer
+
+    made = composer(places)
+    if made.grid(point):
+        name = f"experiment={point.choices['experiment']}"
+        raise ConfigError("this experiment is a grid of runs", name, f"prune-cli sweep {name}")
+    return made.settings(point)
+
+
+def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True):  # type: ignore[no-untyped-def]
+    """The one run that was asked for, ready to start. Raises RequestError before any work starts."""
+    settings = settings_of(words, places, command)
+    from prune_cli.pipeline import Workshop
+
+    return Workshop(places, fetch).job(settings)

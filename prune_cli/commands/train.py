@@ -8,29 +8,33 @@ from typing import Any
 import torch
 
 from prune_cli import pipeline
-from prune_cli.commands.finished import report_run
 from prune_cli.common.terminal import log_to, note
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
 
 
-def train(job: pipeline.Job, places: Places, export: Path | None = None, as_json: bool = False) -> dict[str, Any]:
+def from_scratch(words: list[str]) -> list[str]:
+    """The words with what a dense training starts from where they do not say: nothing removed, random weights."""
+    typed = any(word.startswith("model.weights=") for word in words)
+    return ["sparsity=dense", *([] if typed else ["model.weights=random"]), *words]
+
+
+def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict[str, Any]:
     """Train without a mask unless this run is finished already. Returns its record; `export` names a file to write."""
-    model, parameters = pipeline.build_model(job)
-    plan = pipeline.describe(job, "train", pipeline.shape(model, parameters))
+    plan = pipeline.describe(job, "train", *pipeline.outline(job))
     folder = RunFolder.of(places.runs, "train", plan["identity"])
     with folder.claimed():
         record = folder.manifest()
-        if record is None:
-            with log_to(folder.path / "run.log"):
-                rows = pipeline.train(job, model, {}, f"{plan['model_title']} on {plan['dataset_title']}, dense")
-                record = pipeline.write_run(folder, job, model, {}, rows, plan)
-        else:
+        if record is not None:
             note(f"this run is finished: {folder.path}")
+        else:
+            with log_to(folder.path / "run.log"):
+                model, _ = pipeline.build_model(job)
+                rows = pipeline.train(job, model, {}, pipeline.title(plan))
+                record = pipeline.write_run(folder, job, model, {}, rows, plan)
     if export is not None:
         export_weights(record, folder.path, export)
-    report_run(record, folder.path, as_json)
     return record
 
 

@@ -30,11 +30,16 @@ class Composer:
         """The typed, complete settings of one point. Raises ConfigError before any work starts."""
         config = self.typed(point)
         try:
-            plain: Any = OmegaConf.to_container(
+            plain = OmegaConf.to_container(
                 config, resolve=True, throw_on_missing=True, structured_config_mode=SCMode.DICT
             )
         except OmegaConfBaseException as error:
             raise _explained(error) from None
+        return self.from_plain(plain)
+
+    def from_plain(self, plain: Any) -> Settings:
+        """The settings that a run's config.yaml holds. Raises ConfigError for a value out of range."""
+        config = OmegaConf.create(plain)
         parts = {group: self._part(group, config)(**_without_name(plain[group])) for group in SWEEPABLE}
         scoring = Scoring(**plain["scoring"])
         return Settings(**parts, scoring=scoring, seed=plain["seed"], mask=plain["mask"], plain=plain)

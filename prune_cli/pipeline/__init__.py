@@ -4,8 +4,8 @@ job.py holds its beginning, arrows.py its middle and record.py its end; commands
 """
 
 from prune_cli.pipeline.arrows import build_model, choose_mask, evaluation_batches, find_mask, find_scores, train
-from prune_cli.pipeline.job import Job, Workshop, composer
-from prune_cli.pipeline.record import describe, shape, write_run
+from prune_cli.pipeline.job import Job, Workshop, composer, outline
+from prune_cli.pipeline.record import describe, title, write_run
 
 __all__ = [
     "Job",
@@ -17,7 +17,8 @@ __all__ = [
     "evaluation_batches",
     "find_mask",
     "find_scores",
-    "shape",
+    "outline",
+    "title",
     "train",
     "write_run",
 ]

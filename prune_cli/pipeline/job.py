@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
@@ -17,6 +18,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models import weights as weight_files
+from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.weights import Weights
 from prune_cli.runs.files import sha256
@@ -78,11 +80,22 @@ class Workshop:
         weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
         return Job(settings, splits, digest, weights, device)
 
+    def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+        """The job's model on the meta device and its prunable weights, made once for all jobs that share it."""
+        return self._once((job.settings.model, len(job.splits.classes)), partial(outline, job))
+
     def _once(self, part: Any, read: Any) -> Any:
         key = repr(part)
         if key not in self._read:
             self._read[key] = read()
         return self._read[key]
+
+
+def outline(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
+    """The same without a single weight: on the meta device, for counting."""
+    with torch.device("meta"):
+        model = job.settings.model.build(len(job.splits.classes))
+    return model, prunable(model, job.settings.model.prunable)
 
 
 def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
@@ -118,5 +131,5 @@ def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
     if job.method == "mask":
-        return identity | {"mask": sha256(job.mask_path)}
+        return train_identity(job) | {"mask": sha256(job.mask_path)}
     return identity if job.method == "dense" else identity | score_identity(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from torch import nn
 
 from prune_cli import masks
+from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
@@ -19,12 +21,12 @@ from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 
 
-def describe(job: Job, kind: str, shape: tuple[int, int]) -> dict[str, Any]:
-    """What a table needs to know of a run, before it has run. shape: number of prunable and of all parameters."""
+def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> dict[str, Any]:
+    """What a plan and a table need to know of a run before it has run; the model may be on the meta device."""
     settings, method = job.settings, job.method
     identity = prune_identity(job) if kind == "prune" else train_identity(job)
     folder = RunFolder.of(Path(), kind, identity)
-    titles = {"mask": "Mask", "dense": "Dense"}
+    prunable, kept, sparsity = _counts(job, parameters)
     return {
         "hash": folder.path.name,
         "identity": folder.identity,
@@ -35,13 +37,28 @@ def describe(job: Job, kind: str, shape: tuple[int, int]) -> dict[str, Any]:
         "dataset": settings.dataset.name,
         "dataset_title": settings.dataset.title,
         "method": method,
-        "method_title": titles.get(method, settings.scorer.title),
-        "sparsity": settings.sparsity.percent,
+        "method_title": {"mask": "Mask", "dense": "Dense"}.get(method) or settings.scorer.title,
+        "sparsity": sparsity,
         "seed": settings.seed,
-        "prunable": shape[0],
-        "kept": kept_total(shape[0], settings.sparsity.fraction),
-        "parameters": shape[1],
+        "prunable": prunable,
+        "kept": kept,
+        "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def title(found: Mapping[str, Any]) -> str:
+    """A run in a few words."""
+    name = f"{found['model_title']} on {found['dataset_title']}, {found['method_title']}"
+    return name if found["method"] == "dense" else f"{name}, {found['sparsity']:g} %, seed {found['seed']}"
+
+
+def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
+    """How many weights are prunable, how many are kept, and the percentage removed."""
+    prunable = sum(p.numel() for p in parameters.values())
+    if job.method == "mask":
+        kept = mask_files.kept(mask_files.load(job.mask_path, parameters))
+        return prunable, kept, 100 * (1 - kept / prunable)
+    return prunable, kept_total(prunable, job.settings.sparsity.fraction), job.settings.sparsity.percent
 
 
 def results(rows: list[Row]) -> dict[str, Any]:
@@ -56,11 +73,6 @@ def results(rows: list[Row]) -> dict[str, Any]:
     if split == "validation":
         found |= {"validation_last": rows[-1]["validation_accuracy"], "validation_best": best["validation_accuracy"]}
     return found
-
-
-def shape(model: nn.Module, parameters: Parameters) -> tuple[int, int]:
-    """The number of prunable weights and of all parameters."""
-    return sum(p.numel() for p in parameters.values()), sum(p.numel() for p in model.parameters())
 
 
 def write_run(

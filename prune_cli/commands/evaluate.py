@@ -1,0 +1,55 @@
+"""`prune-cli evaluate RUN`: load a finished run's model and measure it again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from prune_cli import pipeline
+from prune_cli.common.errors import PruneCliError
+from prune_cli.config.schema import Settings
+from prune_cli.models.weights import restore
+from prune_cli.runs.places import Places
+from prune_cli.runs.store import find, read_manifest
+from prune_cli.training.evaluate import evaluate as measure
+
+
+def evaluate(run: str, places: Places) -> dict[str, Any]:
+    """Test accuracy (percent) of the stored model of a finished run, beside what its record says.
+
+    Raises RequestError for an unknown run or other data, PruneCliError where the model holds a weight that its mask
+    removed.
+    """
+    folder = find(places.runs, run)
+    record = read_manifest(folder) or {}
+    settings = pipeline.composer(places).from_plain(record["config"])
+    job = pipeline.Workshop(places).job(_without_files(settings))
+    if job.data_digest != record["data_digest"]:
+        raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
+    model, _ = pipeline.build_model(job)
+    restore(model, folder / "model.safetensors")
+    _check_zeros(model, folder)
+    found = measure(model, pipeline.evaluation_batches(job, "test"), settings.compute.precision)
+    return {
+        "run": str(folder),
+        "images": found.images,
+        "loss": found.loss,
+        "accuracy": found.accuracy,
+        "accuracy_recorded": record["accuracy_last"],
+    }
+
+
+def _without_files(settings: Settings) -> Settings:
+    """The same, but for the files that the run started from: the stored model takes their place."""
+    return replace(settings, model=replace(settings.model, weights="random"), mask=None)
+
+
+def _check_zeros(model: nn.Module, folder: Path) -> None:
+    weights = dict(model.named_parameters())
+    for name, keep in load_file(folder / "mask.safetensors").items():
+        if bool(weights[name].detach().cpu()[~keep].any()):
+            raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

@@ -1,0 +1,28 @@
+"""`prune-cli ls`: the config groups, or the options of one."""
+
+from __future__ import annotations
+
+from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.schema import GROUPS
+from prune_cli.runs.places import Places
+
+WHAT = {
+    "model": "what is pruned, and where its weights come from",
+    "dataset": "what it is fine-tuned and tested on",
+    "scorer": "how much each weight matters",
+    "sparsity": "how much is removed, and over what",
+    "recipe": "how it is fine-tuned",
+    "compute": "device, threads, loader workers, precision",
+    "experiment": "settings and a grid under one name",
+}
+
+
+def ls(group: str | None, places: Places) -> list[tuple[str, str]]:
+    """(name, what it is) of each group, or of each option of `group`. Raises ConfigError for an unknown one."""
+    catalogue = Catalogue(places.configs)
+    if group is None:
+        return [(name, f"{WHAT[name]}: {', '.join(catalogue.options[name])}") for name in GROUPS]
+    if group not in GROUPS:
+        raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS))
+    return list(catalogue.options[group].items())

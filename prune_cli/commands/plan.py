@@ -1,0 +1,45 @@
+"""`--dry-run`: what a run would do. Nothing is written and no weight is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from prune_cli import pipeline
+from prune_cli.common.terminal import print_table
+from prune_cli.runs.places import Places
+from prune_cli.runs.store import RunFolder
+
+
+def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
+    """The composed config, the prunable tensors, what is kept of them, and whether the run is finished."""
+    model, parameters = pipeline.outline(job)
+    found = pipeline.describe(job, "prune", model, parameters)
+    folder = RunFolder.of(places.runs, "prune", found["identity"])
+    known = job.weights.sha256 is not None
+    return {
+        "config": job.settings.plain,
+        "tensors": {name: list(p.shape) for name, p in parameters.items()},
+        **{key: found[key] for key in ("prunable", "kept", "parameters")},
+        "removed_of_prunable": 1 - found["kept"] / found["prunable"],
+        "removed_of_all": (found["prunable"] - found["kept"]) / found["parameters"],
+        "run": str(folder.path) if known else None,
+        "done": known and folder.manifest() is not None,
+    }
+
+
+def show_plan(found: dict[str, Any]) -> None:
+    """Print a plan."""
+    print(yaml.safe_dump(found["config"], sort_keys=False, allow_unicode=True))
+    print_table(
+        "Prunable tensors", ("tensor", "shape"), [(n, "×".join(map(str, s))) for n, s in found["tensors"].items()]
+    )
+    run = found["run"] or "known once the weights have been fetched"
+    print(
+        f"\nprunable  {found['prunable']:,} of {found['parameters']:,} parameters"
+        f"\nkept      {found['kept']:,}"
+        f"\nremoved   {found['removed_of_prunable']:.2%} of the prunable, {found['removed_of_all']:.2%} of all parameters"
+        f"\nrun       {run}"
+        f"\nstatus    {'done' if found['done'] else 'not done'}; nothing was written"
+    )

@@ -1,0 +1,1 @@
+"""From records to tables. report/reference holds the report's own numbers."""

@@ -1,0 +1,107 @@
+"""Entries: finished or planned runs as rows of one frame, in which runs that must not share a cell can be told apart.
+
+A cell of a table is a model, a dataset, a method and a sparsity; seeds are averaged in it. Whatever else differs between
+two runs (an option of the model or of the method, the weights, the recipe …) is written into a label, never averaged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet
+RUN_COLUMNS = [  # of results/runs.csv
+    *("hash", "model", "weights", "dataset", "method", "sparsity", "seed", "smoke", "prunable", "kept", "parameters"),
+    *("accuracy_last", "accuracy_best", "best_epoch", "best_chosen_on", "validation_last", "validation_best"),
+    *("settings", "mask_digest", "scoring_seconds", "finished_at"),
+]
+
+
+def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
+    """results/runs.csv: a row a finished run. `settings` is what differs from the defaults besides the columns."""
+    rows = [
+        {
+            **record,
+            "settings": _words(_flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
+            "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
+
+
+def frame(entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row an entry: labels of model, dataset, method and settings, sparsity, seed, counts and accuracy (NaN: none)."""
+    identities = [entry["identity"] for entry in entries]
+    table = pd.DataFrame(
+        {
+            "hash": [entry["hash"] for entry in entries],
+            "model": _labels([_model_title(entry) for entry in entries], [i["model"] for i in identities]),
+            "dataset": _labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
+            "method": [entry["method"] for entry in entries],
+            "title": _labels([entry["method_title"] for entry in entries], [_method(i) for i in identities]),
+            "settings": _labels([""] * len(entries), [_rest(i) for i in identities]),
+            "sparsity": [float(entry["sparsity"]) for entry in entries],
+            "seed": [entry["seed"] for entry in entries],
+            "prunable": [entry["prunable"] for entry in entries],
+            "kept": [entry["kept"] for entry in entries],
+            "accuracy": [float(entry.get("accuracy_last", "nan")) for entry in entries],
+        }
+    )
+    return table.drop_duplicates("hash").reset_index(drop=True)
+
+
+def _model_title(entry: Entry) -> str:
+    scratch = " (from scratch)" if entry["weights"] == "random" else ""
+    return f"{entry['model_title']}{scratch}{' [smoke]' if entry['smoke'] else ''}"
+
+
+def _method(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the mask: the scorer without its seed, and the data it saw."""
+    scorer = {key: value for key, value in identity.get("scorer", {}).items() if key != "seed"}
+    extra = {key: identity[key] for key in ("scoring", "mask") if identity.get(key)}
+    return scorer | extra
+
+
+def _rest(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of an identity beside model, dataset, method, sparsity and seed."""
+    sparsity = {key: value for key, value in identity.get("sparsity", {}).items() if key != "percent"}
+    return {"recipe": identity["recipe"], "compute": identity["compute"], "sparsity": sparsity}
+
+
+def _labels(titles: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The titles; entries with the same title but different parts also say in what they differ."""
+    flats = [_flat(part) for part in parts]
+    labels = []
+    for title, flat in zip(titles, flats, strict=True):
+        peers = [other for other_title, other in zip(titles, flats, strict=True) if other_title == title]
+        varying = {
+            key for peer in peers for key in peer.keys() | flat.keys() if len({repr(p.get(key)) for p in peers}) > 1
+        }
+        shown = {key: flat.get(key, "default") for key in sorted(varying)}
+        labels.append(" ".join(part for part in (title, f"[{_words(shown)}]" if shown else "") if part))
+    return labels
+
+
+def _flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_short(value)}" for key, value in options.items())
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text[:8] if len(text) == 64 else text  # a digest
+
+
+def order_of(values: Iterable[Any]) -> list[Any]:
+    """The distinct values in the order in which they first appear."""
+    return list(dict.fromkeys(values))

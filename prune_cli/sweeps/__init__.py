@@ -1,0 +1,1 @@
+"""Sweeps: from axes to points, and what was planned."""

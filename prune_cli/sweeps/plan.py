@@ -1,0 +1,37 @@
+"""A sweep's points: the grid of its axes, and the references that are added on request."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
+
+from prune_cli.config.overrides import Axes
+from prune_cli.config.schema import Point
+
+DENSE = Point({"sparsity": "dense"})
+SCRATCH = Point({"sparsity": "dense"}, {"model.weights": "random"})
+
+
+def expand(fixed: Point, axes: Axes) -> list[Point]:
+    """Every combination of the axes, the last one varying fastest, on top of what is fixed."""
+    return [reduce(or_, combination, fixed) for combination in itertools.product(*axes.values())]
+
+
+def with_grid(fixed: Point, typed: Axes, grid: Axes) -> Axes:
+    """The experiment's axes, each replaced by what was typed for the same key, then the axes typed beyond them."""
+    given = fixed.choices.keys() | fixed.values.keys()
+    return {key: points for key, points in (grid | typed).items() if key in typed or key not in given}
+
+
+def references(points: Iterable[Point]) -> list[Point]:
+    """The dense and the from-scratch run of each point: the same but for scorer, sparsity and weights."""
+    return [_without(point, ("scorer", "sparsity")) | extra for point in points for extra in (DENSE, SCRATCH)]
+
+
+def _without(point: Point, groups: tuple[str, ...]) -> Point:
+    def keep(keys: Mapping) -> dict:
+        return {key: value for key, value in keys.items() if key.split(".")[0] not in groups}
+
+    return Point(keep(point.choices), keep(point.values))
