@@ -35,9 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; compute and write nothing.")]
 Words = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE", help="Hydra overrides; `prune-cli ls` shows the groups.", show_default=False
-    ),
+    typer.Argument(metavar="KEY=VALUE", help="Hydra overrides; `prune-cli ls` shows the groups.", show_default=False),
 ]
 
 RUNS, RESULTS, DATA = Path("runs"), Path("results"), Path("datasets")

@@ -11,7 +11,7 @@ from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import finished
 
-COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Kept", "Accuracy [%]", "Best epoch [%]", "Run")
+COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Accuracy [%]", "Best epoch [%]", "Run")
 
 
 def enter(places: Places) -> None:
@@ -32,6 +32,7 @@ def _row(record: dict[str, Any], runs_dir: Path) -> tuple[str, ...]:
         record["dataset_title"],
         record["method_title"],
         f"{record['sparsity']:g}",
+        str(record["seed"]),
         f"{record['kept']:,} of {record['prunable']:,}",
         f"{record['accuracy_last']:.2f}",
         f"{record['accuracy_best']:.2f} (epoch {record['best_epoch'] + 1}, chosen on {record['best_chosen_on']})",

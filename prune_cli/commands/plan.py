@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
@@ -31,7 +31,7 @@ def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
 
 def show_plan(found: dict[str, Any]) -> None:
     """Print a plan."""
-    print(yaml.safe_dump(found["config"], sort_keys=False, allow_unicode=True))
+    print(OmegaConf.to_yaml(OmegaConf.create(found["config"])))
     print_table(
         "Prunable tensors", ("tensor", "shape"), [(n, "×".join(map(str, s))) for n, s in found["tensors"].items()]
     )

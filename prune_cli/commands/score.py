@@ -24,6 +24,6 @@ def score(job: pipeline.Job, places: Places) -> tuple[dict[str, Any], Path]:
 def show_layers(record: dict[str, Any], folder: Path) -> None:
     """Print the spread of the scores, a row a tensor."""
     layers = pd.read_csv(folder / "layers.csv")
-    wanted = [column for column in layers if column in SHOWN or column.rpartition("_")[2] in SHOWN]
+    wanted = [column for column in map(str, layers.columns) if column in SHOWN or column.rpartition("_")[2] in SHOWN]
     rows = [[f"{v:.2e}" if isinstance(v, float) else v for v in row] for row in layers[wanted].itertuples(index=False)]
     print_table(f"{record['scorer']}: {record['seconds']:.1f} s over {record['images']} images, {folder}", wanted, rows)

@@ -67,12 +67,15 @@ def print_json(value: Any) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout: drawn for a terminal, plain when piped."""
     terminal = sys.stdout.isatty()
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    Console(highlight=False, width=None if terminal else WIDE).print(table)
+    console = Console(highlight=False, width=None if terminal else WIDE)
+    if title:
+        console.print(title, markup=False)
+    console.print(table)
 
 
 class EpochProgress:

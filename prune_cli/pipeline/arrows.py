@@ -55,7 +55,10 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
             record = _score(job, model, parameters, folder)
         else:
             note(f"scores taken from {folder.path}")
-        return {name: t.to(job.device) for name, t in load_file(folder.path / "scores.safetensors").items()}, record
+        scores = load_file(folder.path / "scores.safetensors")
+        return {
+            name: scores[name].to(job.device) for name in parameters
+        }, record  # in the model's order: it breaks ties
 
 
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:

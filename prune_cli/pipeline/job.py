@@ -13,7 +13,7 @@ from torch import nn
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.config.catalogue import Catalogue
-from prune_cli.config.compose import Composer
+from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks.allocate import Sparsity
@@ -30,7 +30,7 @@ from prune_cli.training.recipe import Recipe
 
 def composer(places: Places) -> Composer:
     """The door from overrides to settings, with every part of the program behind it."""
-    parts = {
+    parts: Parts = {
         "model": models.classes,
         "dataset": datasets.classes,
         "scorer": scorers.classes,

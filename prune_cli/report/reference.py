@@ -20,17 +20,17 @@ def reference(name: str) -> pd.DataFrame:
 def against_report(table: Table) -> Table:
     """Our rows with the report's accuracies beside them; then the report's rows that we have no run for."""
     keys = KEYS[table.name]
-    theirs = reference(table.name).rename(columns=lambda c: c if c in keys else f"{c} (report)")
-    both = table.frame().merge(theirs, on=keys, how="outer", sort=False)
-    order = table.frame()[keys].drop_duplicates()
-    both = pd.concat(
-        [
-            order.merge(both, on=keys),
-            both.merge(order, on=keys, how="left", indicator=True).query("_merge == 'left_only'"),
-        ]
-    )
-    both = both.drop(columns="_merge").fillna("")
-    rows = [[Cell.of(str(value)) for value in row] for row in both.itertuples(index=False)]
+    ours = table.frame()
+    theirs = reference(table.name).rename(columns=lambda name: name if name in keys else f"{name} (report)")
+    beside = ours.merge(theirs, on=keys, how="left")
+    ran = set(ours[keys].itertuples(index=False, name=None))
+    alone = theirs[[row not in ran for row in theirs[keys].itertuples(index=False, name=None)]]
+    both = pd.concat([beside, alone])[beside.columns].fillna("")
+    rows = [[Cell.of(value) for value in row] for row in both.itertuples(index=False)]
     return Table(
-        f"{table.name}_against_report", f"{table.caption}, beside the report's", list(both.columns), rows, table.missing
+        f"{table.name}_against_report",
+        f"{table.caption}; the report's own",
+        list(map(str, both.columns)),
+        rows,
+        table.missing,
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 
@@ -41,7 +41,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """Write a YAML file in the order of its keys, whole or not at all."""
-    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(dict(value))))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from timm.scheduler import CosineLRScheduler
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.masks.survivors import elementwise_optimizer
+
+logging.getLogger("timm.scheduler").setLevel(logging.ERROR)  # it warns of a schedule of one epoch, which smoke has
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+# prune-cli. `make help` lists what can be made; ARGS="KEY=VALUE …" goes to the command.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+# torch and torchvision are built for each other, so they are installed together and by version
+ifeq ($(shell uname -m),aarch64)
+TORCH  ?= torch==2.9.1 torchvision==0.24.1
+else
+TORCH  ?= torch==2.14.1 torchvision==0.29.1
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo data fashion-mnist prune sweep table1 table2 pretrain lint format test test-all bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Make the virtual environment, or bring it up to date
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup ## Prune a pre-trained Transformer to 98 % on real digits, against random pruning, and print the table
+	$(BIN)/prune-cli sweep experiment=demo $(ARGS)
+
+data: setup ## Build the datasets that need no download
+	$(BIN)/prune-cli build-data dataset=mnist5k
+
+fashion-mnist: ## Install Fashion-MNIST from Debian's package dataset-fashion-mnist (asks for root)
+	@command -v apt-get >/dev/null || { echo "no apt-get here: give prune-cli dataset.root=FOLDER with the four IDX files" >&2; exit 2; }
+	test -d /usr/share/datasets/fashion-mnist || { set -e; root=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$root apt-get update --quiet; $$root apt-get install --yes --quiet dataset-fashion-mnist; }
+
+prune: setup ## One run: make prune ARGS="scorer=snip sparsity=95"
+	$(BIN)/prune-cli prune $(ARGS)
+
+sweep: setup ## Five methods at three sparsities, two seeds, or ARGS
+	$(BIN)/prune-cli sweep $(or $(ARGS),experiment=rivals_micro)
+
+table1: setup ## Table 1 again, from the runs of the last sweep
+	$(BIN)/prune-cli table 1 $(ARGS)
+
+table2: setup ## Table 2 again, from the runs of the last sweep
+	$(BIN)/prune-cli table 2 $(ARGS)
+
+pretrain: setup fashion-mnist ## Make the packaged weights of vit_micro again (about 25 minutes on 2 cores)
+	$(BIN)/prune-cli train model=vit_micro dataset=fashion_mnist dataset.validation=0 recipe=pretrain \
+	  --export prune_cli/models/packaged/vit_micro.safetensors
+
+lint: setup ## ruff, mypy and the contract of the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup ## The tests, a few minutes
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: setup ## The tests with the slow ones: the wheel in an environment of its own, the demo as typed
+	$(BIN)/python -m pytest -m '' $(ARGS)
+
+bench: setup ## The benchmarks: selection over 85 M scores, one step of ViT-B/16
+	$(BIN)/python benchmarks/select_global.py
+	$(BIN)/python benchmarks/survivor_step.py
+
+clean: ## Remove what was built, but neither runs, results, data nor the virtual environment
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
