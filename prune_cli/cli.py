@@ -1,4 +1,7 @@
-"""The command line: one short function a subcommand. Heavy imports stay inside, so that --help answers at once."""
+"""The command line: one short function a subcommand.
+
+Heavy imports stay inside, so that --help answers at once, and after the request has been read, so that a typo does too.
+"""
 
 from __future__ import annotations
 
@@ -89,11 +92,13 @@ def ls(
 @command("build-data", "build-data dataset=mnist5k", "build-data dataset=fashion_mnist dataset.root=FOLDER")
 def build_data(words: Words = None, data_dir: DataDir = DATA, config_dir: ConfigDir = None, json: Json = False) -> None:
     """Make a dataset that needs no download, or check one that is there."""
-    from prune_cli.commands.build_data import build_data as run
     from prune_cli.commands.request import settings_of
 
     places = Places(data=data_dir, configs=config_dir)
-    made = run(settings_of(words or [], places, "build-data"), places)
+    settings = settings_of(words or [], places, "build-data")
+    from prune_cli.commands.build_data import build_data as run
+
+    made = run(settings, places)
     rows = [(split, f"{images:,}") for split, images in made["images"].items()]
     show(made, json, lambda: print_table(f"{made['dataset']}, digest {made['digest'][:12]}", ("split", "images"), rows))
 
@@ -112,11 +117,13 @@ def score(
 ) -> None:
     """Score the prunable weights; `prune` takes the scores from here."""
     from prune_cli.commands.request import job_of
+
+    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
+    job = job_of(words or [], places, "score")
     from prune_cli.commands.score import score as run
     from prune_cli.commands.score import show_layers
 
-    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
-    record, folder = run(job_of(words or [], places, "score"), places)
+    record, folder = run(job, places)
     show(record, json, lambda: show_layers(record, folder))
 
 
@@ -137,13 +144,14 @@ def prune(
     json: Json = False,
 ) -> None:
     """Score, select, mask, fine-tune, evaluate and record one run."""
-    from prune_cli.commands.finished import show_runs
-    from prune_cli.commands.plan import plan, show_plan
-    from prune_cli.commands.prune import prune as run
     from prune_cli.commands.request import job_of
 
     places = Places(runs_dir, results_dir, data_dir, config_dir)
     job = job_of(words or [], places, "prune", fetch=not dry_run)
+    from prune_cli.commands.finished import show_runs
+    from prune_cli.commands.plan import plan, show_plan
+    from prune_cli.commands.prune import prune as run
+
     if dry_run:
         found = plan(job, places)
         show(found, json, lambda: show_plan(found))
@@ -238,13 +246,14 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a dense model, from scratch unless model.weights says otherwise."""
-    from prune_cli.commands.finished import show_runs
-    from prune_cli.commands.request import job_of
-    from prune_cli.commands.train import from_scratch
-    from prune_cli.commands.train import train as run
+    from prune_cli.commands.request import from_scratch, job_of
 
     places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
-    record = run(job_of(from_scratch(words or []), places, "train"), places, export)
+    job = job_of(from_scratch(words or []), places, "train")
+    from prune_cli.commands.finished import show_runs
+    from prune_cli.commands.train import train as run
+
+    record = run(job, places, export)
     show(record, json, lambda: show_runs([record], runs_dir))
 
 

@@ -28,6 +28,7 @@ def prune(job: pipeline.Job, places: Places) -> dict[str, Any]:
 
 def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
     model, parameters = pipeline.build_model(job)
+    pipeline.keep_data(job, places)
     mask, scoring = pipeline.choose_mask(job, model, parameters, places)
     masks.apply(parameters, mask)
     rows = pipeline.train(job, model, mask, pipeline.title(plan))

@@ -29,3 +29,9 @@ def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = Tru
     from prune_cli.pipeline import Workshop
 
     return Workshop(places, fetch).job(settings)
+
+
+def from_scratch(words: list[str]) -> list[str]:
+    """The words with what a dense training starts from where they do not say: nothing removed, random weights."""
+    typed = any(word.startswith("model.weights=") for word in words)
+    return ["sparsity=dense", *([] if typed else ["model.weights=random"]), *words]

@@ -17,6 +17,7 @@ SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.c
 def score(job: pipeline.Job, places: Places) -> tuple[dict[str, Any], Path]:
     """Score the prunable weights unless this scoring run is finished already. Returns its record and folder."""
     model, parameters = pipeline.build_model(job)
+    pipeline.keep_data(job, places)
     _, record = pipeline.find_scores(job, model, parameters, places)
     return record, places.runs / "score" / record["hash"]
 

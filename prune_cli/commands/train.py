@@ -14,12 +14,6 @@ from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
 
 
-def from_scratch(words: list[str]) -> list[str]:
-    """The words with what a dense training starts from where they do not say: nothing removed, random weights."""
-    typed = any(word.startswith("model.weights=") for word in words)
-    return ["sparsity=dense", *([] if typed else ["model.weights=random"]), *words]
-
-
 def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict[str, Any]:
     """Train without a mask unless this run is finished already. Returns its record; `export` names a file to write."""
     plan = pipeline.describe(job, "train", *pipeline.outline(job))
@@ -31,6 +25,7 @@ def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict
         else:
             with log_to(folder.path / "run.log"):
                 model, _ = pipeline.build_model(job)
+                pipeline.keep_data(job, places)
                 rows = pipeline.train(job, model, {}, pipeline.title(plan))
                 record = pipeline.write_run(folder, job, model, {}, rows, plan)
     if export is not None:

@@ -30,7 +30,7 @@ def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min
     if scope not in SCOPES:
         raise SelectionError(f"there is no scope {scope!r}", "scope", nearest(scope, SCOPES))
     _check_no_nan(scores)
-    _check_floor(scores, kept, min_kept_per_tensor)
+    check_floor(scores, kept, min_kept_per_tensor)
     counts = SCOPES[scope](scores, kept)
     short = {name for name, count in counts.items() if count < min_kept_per_tensor}
     if not short:
@@ -82,7 +82,8 @@ def _check_no_nan(scores: Mapping[str, Tensor]) -> None:
             raise NumericalError("its scores hold NaN, so they have no order", name, "check the weights and the data")
 
 
-def _check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
+def check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
+    """Raise SelectionError unless every tensor can keep `floor` weights out of `kept`; only sizes are looked at."""
     for name, score in scores.items():
         if score.numel() < floor:
             raise SelectionError(

@@ -3,7 +3,15 @@
 job.py holds its beginning, arrows.py its middle and record.py its end; commands/prune.py reads as the whole.
 """
 
-from prune_cli.pipeline.arrows import build_model, choose_mask, evaluation_batches, find_mask, find_scores, train
+from prune_cli.pipeline.arrows import (
+    build_model,
+    choose_mask,
+    evaluation_batches,
+    find_mask,
+    find_scores,
+    keep_data,
+    train,
+)
 from prune_cli.pipeline.job import Job, Workshop, composer, outline
 from prune_cli.pipeline.record import describe, title, write_run
 
@@ -17,6 +25,7 @@ __all__ = [
     "evaluation_batches",
     "find_mask",
     "find_scores",
+    "keep_data",
     "outline",
     "title",
     "train",

@@ -38,6 +38,11 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     return model, prunable(model, settings.model.prunable)
 
 
+def keep_data(job: Job, places: Places) -> None:
+    """Write the dataset where later runs find it sooner, if it is one that is made here."""
+    job.settings.dataset.build(places.data)
+
+
 def scoring_batches(job: Job) -> list[tuple[Tensor, Tensor]]:
     """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
     options = job.settings.scoring

@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_cli import masks
 from prune_cli.masks import mask as mask_files
-from prune_cli.masks.allocate import kept_total
+from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
 from prune_cli.runs.files import write_csv, write_json, write_tensors, write_yaml
@@ -58,7 +58,10 @@ def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
     if job.method == "mask":
         kept = mask_files.kept(mask_files.load(job.mask_path, parameters))
         return prunable, kept, 100 * (1 - kept / prunable)
-    return prunable, kept_total(prunable, job.settings.sparsity.fraction), job.settings.sparsity.percent
+    sparsity = job.settings.sparsity
+    kept = kept_total(prunable, sparsity.fraction)
+    check_floor(parameters, kept, sparsity.min_kept_per_tensor)
+    return prunable, kept, sparsity.percent
 
 
 def results(rows: list[Row]) -> dict[str, Any]:

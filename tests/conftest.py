@@ -1,0 +1,80 @@
+"""What all tests share: two threads, no network, and the command line run in this process."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's client
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prune_cli import cli
+from prune_cli.data.registry import datasets
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    """The same sums on every machine with two cores or more."""
+    torch.set_num_threads(2)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.strip().splitlines()
+
+
+@pytest.fixture(scope="session")
+def built_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which mnist5k is built already."""
+    folder = tmp_path_factory.mktemp("data")
+    datasets.build("mnist5k").build(folder)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, built_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder; built data is found elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRUNE_CLI_DATA", str(built_data))
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:  # noqa: ARG001
+    """Type a command in an empty folder: run("prune", "sparsity=98")."""
+
+    def typed(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["prune-cli", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Answer(int(stop.value.code or 0), out, err)
+
+    return typed
+
+
+def everything_in(folder: Path) -> set[str]:
+    """Every file under a folder, but for the locks, which say nothing."""
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in files if "/.locks/" not in name}
