@@ -38,19 +38,22 @@ def kept(mask: Mapping[str, Tensor]) -> int:
     return sum(int(keep.sum()) for keep in mask.values())
 
 
-def load(path: Path, parameters: Mapping[str, nn.Parameter]) -> Mask:
-    """Read a mask.safetensors that fits these parameters. Raises RequestError that names what does not fit."""
+def read(path: Path) -> Mask:
+    """The tensors of a mask.safetensors. Raises RequestError where it cannot be read."""
     try:
-        mask = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RequestError(
-            f"this mask cannot be read: {error}", str(path), "mask=runs/prune/HASH/mask.safetensors"
-        ) from None
+        hint = "mask=runs/prune/HASH/mask.safetensors"
+        raise RequestError(f"this mask cannot be read: {error}", str(path), hint) from None
+
+
+def load(path: Path, parameters: Mapping[str, Tensor]) -> Mask:
+    """Read a mask that fits these parameters, in their order. Raises RequestError that names what does not fit."""
+    mask = read(path)
     for name in sorted(mask.keys() ^ parameters.keys()):
         owner = "the mask" if name in mask else "the model"
-        raise RequestError(
-            f"only {owner} has a prunable weight {name}", str(path), "a mask fits the model it was made for"
-        )
+        hint = "a mask fits the model and the model.prunable that it was made for"
+        raise RequestError(f"only {owner} has a prunable weight {name}", str(path), hint)
     for name, keep in mask.items():
         if keep.shape != parameters[name].shape or keep.dtype != torch.bool:
             wanted = f"bool {tuple(parameters[name].shape)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -61,16 +61,13 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
         else:
             note(f"scores taken from {folder.path}")
         scores = load_file(folder.path / "scores.safetensors")
-        return {
-            name: scores[name].to(job.device) for name in parameters
-        }, record  # in the model's order: it breaks ties
+        ordered = {name: scores[name].to(job.device) for name in parameters}  # the model's order breaks ties
+        return ordered, record
 
 
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
     batches = scoring_batches(job)
-    start = time.perf_counter()
-    scores, quantiles = _scores_with_quantiles(job.settings.scorer, model, batches, parameters)
-    seconds = time.perf_counter() - start
+    scores, quantiles, seconds = _scores_with_quantiles(job.settings.scorer, model, batches, parameters)
     record = {
         "hash": folder.path.name,
         "identity": folder.identity,
@@ -89,17 +86,25 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
 
 def _scores_with_quantiles(
     scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
-) -> tuple[Scores, pd.DataFrame]:
-    """The scores, and the spread of each of their terms a tensor."""
-    if hasattr(scorer, "terms"):
-        by_tensor = scorer.terms(model, batches, parameters)
-    else:
-        by_tensor = ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())
-    scores, rows = {}, []
-    for name, terms in by_tensor:
+) -> tuple[Scores, pd.DataFrame, float]:
+    """The scores, the spread of each of their terms a tensor, and the seconds that the scorer itself took."""
+    scores, rows, aside, start = {}, [], 0.0, time.perf_counter()
+    for name, terms in _terms(scorer, model, batches, parameters):
+        paused = time.perf_counter()
         rows.append(quantile_row(name, terms))
+        aside += time.perf_counter() - paused
         scores[name] = sum_terms(terms)
-    return scores, pd.DataFrame(rows)
+    return scores, pd.DataFrame(rows), time.perf_counter() - start - aside
+
+
+def _terms(
+    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The terms of a score that is a sum, tensor by tensor; of any other score the score itself."""
+    if hasattr(scorer, "terms"):
+        yield from scorer.terms(model, batches, parameters)
+    else:
+        yield from ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())
 
 
 def find_mask(
@@ -118,14 +123,15 @@ def find_mask(
 def choose_mask(
     job: Job, model: nn.Module, parameters: Mapping[str, nn.Parameter], places: Places
 ) -> tuple[masks.Mask, dict[str, Any] | None]:
-    """The job's mask, and the record of the scoring behind it if there was one. A dense run has an empty mask."""
+    """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask."""
     sparsity = job.settings.sparsity
     if job.method == "dense":
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
     scores, record = find_scores(job, model, parameters, places)
-    return masks.select(scores, sparsity.fraction, sparsity.scope, sparsity.min_kept_per_tensor), record
+    scoring = {key: record[key] for key in ("hash", "images", "seconds", "peak_memory_bytes")}
+    return masks.select(scores, sparsity.fraction, sparsity.scope, sparsity.min_kept_per_tensor), scoring
 
 
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]:

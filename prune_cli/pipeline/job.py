@@ -16,12 +16,12 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Splits, datasets
+from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.weights import Weights
-from prune_cli.runs.files import sha256
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers
@@ -131,5 +131,5 @@ def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
     if job.method == "mask":
-        return train_identity(job) | {"mask": sha256(job.mask_path)}
+        return train_identity(job) | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     return identity if job.method == "dense" else identity | score_identity(job)
