@@ -7,11 +7,12 @@ from typing import Any
 
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.entries import runs_table
+from prune_cli.report.tables import human
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import finished
 
-COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Accuracy [%]", "Best epoch [%]", "Run")
+COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Acc. [%]", "Best [%]", "Run")
 
 
 def enter(places: Places) -> None:
@@ -20,21 +21,23 @@ def enter(places: Places) -> None:
 
 
 def show_runs(records: list[dict[str, Any]], runs_dir: Path) -> None:
-    """Print the rows of finished runs on stdout."""
+    """Print the rows of finished runs on stdout: accuracy of the last epoch, and of the best."""
     if any(record["smoke"] for record in records):
         note("smoke run: its figures mean nothing")
-    print_table("", COLUMNS, [_row(record, runs_dir) for record in records])
+    print_table("", COLUMNS, [_row(record) for record in records])
+    if len(records) == 1:
+        note(f"run folder: {runs_dir / records[0]['identity']['kind'] / records[0]['hash']}")
 
 
-def _row(record: dict[str, Any], runs_dir: Path) -> tuple[str, ...]:
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
     return (
         record["model_title"],
         record["dataset_title"],
         record["method_title"],
         f"{record['sparsity']:g}",
         str(record["seed"]),
-        f"{record['kept']:,} of {record['prunable']:,}",
+        f"{human(record['kept'])} of {human(record['prunable'])}",
         f"{record['accuracy_last']:.2f}",
-        f"{record['accuracy_best']:.2f} (epoch {record['best_epoch'] + 1}, chosen on {record['best_chosen_on']})",
-        str(runs_dir / record["identity"]["kind"] / record["hash"]),
+        f"{record['accuracy_best']:.2f}",
+        record["hash"],
     )

@@ -47,7 +47,7 @@ def table(
 
 def show_table(made: Table, places: Places) -> None:
     """Print a table and what it waits for."""
-    print_table(made.caption, made.columns, made.plain_rows())
+    print_table(f"\n{made.caption}", made.columns, made.plain_rows())
     for run in made.missing:
         note(f"missing: {run}")
     note(f"written: {places.results / made.name}.csv, .md, .tex")

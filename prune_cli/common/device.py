@@ -54,7 +54,7 @@ def choose_device(name: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Forward passes in bfloat16 for `bf16`; nothing for `fp32`."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()  # type: ignore[return-value]
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def peak_memory(device: torch.device) -> int:

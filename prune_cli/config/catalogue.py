@@ -51,7 +51,9 @@ def _first_comments(folder: Traversable) -> dict[str, str]:
     if not folder.is_dir():
         return {}
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
-    return {file.name.removesuffix(".yaml"): _first_comment(file.read_text(encoding="utf-8")) for file in files}
+    return {
+        file.name.removesuffix(".yaml"): _first_comment(file.read_bytes().decode(errors="replace")) for file in files
+    }
 
 
 def _first_comment(text: str) -> str:

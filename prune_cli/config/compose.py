@@ -10,6 +10,7 @@ from hydra import initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
@@ -53,7 +54,7 @@ class Composer:
         """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""
         untyped = self._untyped(point)
         config = OmegaConf.create({group: self._typed_group(group, untyped) for group in SWEEPABLE})
-        top = OmegaConf.merge(_schema(TopLevel), {key: untyped[key] for key in TOP_LEVEL})
+        top = _typed(TopLevel, {key: untyped[key] for key in TOP_LEVEL})
         for key in TOP_LEVEL:
             config[key] = top._get_node(key)
         OmegaConf.set_struct(config, True)
@@ -72,9 +73,8 @@ class Composer:
         return config
 
     def _typed_group(self, group: str, untyped: DictConfig) -> DictConfig:
-        schema = _schema(self._part(group, untyped))
         try:
-            node = OmegaConf.merge(schema, _without_name(OmegaConf.to_container(untyped[group])))
+            node = _typed(self._part(group, untyped), _without_name(OmegaConf.to_container(untyped[group])))
         except OmegaConfBaseException as error:
             raise _explained(error, group) from None
         named = OmegaConf.create({"name": untyped[group].name}) if "name" in untyped[group] else OmegaConf.create()
@@ -97,26 +97,46 @@ class Composer:
     def _hydra(self, words: tuple[str, ...]) -> DictConfig:
         if words not in self._composed:
             folder = self._catalogue.config_dir
-            search = [f"hydra.searchpath=['file://{folder.resolve()}']"] if folder else []
+            search = [f"hydra.searchpath=[{_quoted(f'file://{folder.resolve()}')}]"] if folder else []
             try:
                 with initialize_config_module("prune_cli.configs", version_base="1.3"):
-                    self._composed[words] = hydra_compose("config", overrides=[*search, *words])
-            except (HydraException, OmegaConfBaseException) as error:
+                    config = hydra_compose("config", overrides=[*search, *words])
+            except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
                 raise ConfigError(f"this config does not compose: {_line(error)}", " ".join(words)) from None
+            _check(config, words)
+            self._composed[words] = config
         return self._composed[words]
 
 
-def _schema(dataclass: type) -> DictConfig:
-    """A typed config that can still be written, though the dataclasses are frozen."""
+def _check(config: DictConfig, words: tuple[str, ...]) -> None:
+    """Refuse what the files add beside the groups, and a group that holds no options."""
+    for key in map(str, config):
+        if key not in (known := (*SWEEPABLE, *TOP_LEVEL, "sweep")):
+            hint = "begin its file with # @package _global_" if key == "experiment" else nearest(key, known)
+            raise ConfigError(f"there is no option {key!r}", " ".join(words), hint)
+    for key in (*SWEEPABLE, "sweep"):
+        if not isinstance(config.get(key, {}), DictConfig | dict):
+            raise ConfigError(f"{key} holds no KEY: VALUE lines", " ".join(words), "see prune-cli ls")
+
+
+def _typed(dataclass: type, options: dict[str, Any]) -> DictConfig:
+    """These options, typed by their dataclass; they can still be written, though the dataclasses are frozen."""
     schema = OmegaConf.structured(dataclass)
     for node in (schema, *(schema._get_node(key) for key in schema)):
         if isinstance(node, DictConfig):
             OmegaConf.set_readonly(node, False)
-    return schema
+    merged = OmegaConf.merge(schema, options)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def _word(group: str, point: Point) -> str:
-    return f"{group}='{point.choices[group]}'"
+    return f"{group}={_quoted(point.choices[group])}"
+
+
+def _quoted(text: str) -> str:
+    """In Hydra's quotes."""
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _without_name(options: Any) -> dict[str, Any]:
@@ -124,14 +144,15 @@ def _without_name(options: Any) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    """What is wrong, in one line; a YAML error ends in the place."""
+    return str(error).strip().splitlines()[-1 if isinstance(error, YAMLError) else 0]
 
 
 def _explained(error: OmegaConfBaseException, group: str | None = None) -> ConfigError:
     """The same error in the words of the command line."""
     key = ".".join(part for part in (group, error.full_key) if part)
     node = error.parent_node
-    known = list(map(str, node.keys())) if isinstance(node, DictConfig) else []
+    known = [str(option) for option in node if option != "name"] if isinstance(node, DictConfig) else []
     name = key.rsplit(".", 1)[-1]
     if known and name not in known:
         return ConfigError(f"there is no option {key!r}", key, nearest(name, known))

@@ -23,13 +23,16 @@ Axes = dict[str, list[Point]]
 
 def parse(words: Iterable[str], catalogue: Catalogue) -> tuple[Point, Axes]:
     """Split overrides into what is fixed and the axes of a sweep, both normalised. Raises ConfigError."""
-    fixed, axes, seen = Point(), {}, set()
+    fixed, axes = Point(), Axes()
+    seen: set[str] = set()
     for override in map(_read, words):
         key = override.key_or_group
-        if key in seen:
-            raise ConfigError(f"{key} is given twice", override.input_line, f"one {key}=…; a sweep takes {key}=a,b")
-        seen.add(key)
         points = axis(key, _values(override, catalogue), catalogue)
+        keys = {key}.union(*(point.values for point in points))  # sparsity=97.3 gives sparsity.percent too
+        for twice in sorted(keys & seen):
+            line = override.input_line
+            raise ConfigError(f"{twice} is given twice", line, f"one {twice}=…; a sweep takes {twice}=a,b")
+        seen |= keys
         if override.is_sweep_override():
             axes[key] = points
         else:
@@ -41,9 +44,11 @@ def axis(key: str, values: Iterable[Any], catalogue: Catalogue) -> list[Point]:
     """The points of one axis: a group's options or the values of a dotted key. Raises ConfigError."""
     if key in GROUPS:
         return [_choose(key, value, catalogue) for value in values]
-    top = key.split(".")[0]
+    top, _, option = key.partition(".")
     if top not in TOP:
         raise ConfigError(f"there is no option {key!r}", key, nearest(top, TOP))
+    if top in GROUPS and option == "name":
+        raise ConfigError(f"the name of a {top} cannot be changed", key, f"{top}=NAME chooses another one")
     return [Point(values={key: value}) for value in values]
 
 
@@ -76,28 +81,28 @@ def _values(override: Override, catalogue: Catalogue) -> list[Any]:
         return _glob(override, catalogue)
     if not override.is_sweep_override():
         return [override.value()]
-    values = list(override.sweep_iterator(transformer=lambda value: value))
+    values = list(override.sweep_iterator(transformer=Override._convert_value))  # quoted words as plain ones
     if not values:
         raise ConfigError("this range is empty", override.input_line, "range(start,stop) with start < stop")
-    return [getattr(value, "text", value) for value in values]
+    return values
 
 
-def _glob(override: Override, catalogue: Catalogue) -> list[Any]:
+def _glob(override: Override, catalogue: Catalogue) -> list[str]:
     pattern, group = override.value(), override.key_or_group
-    names = pattern.filter(list(catalogue.options.get(group, {}))) if isinstance(pattern, Glob) else []
+    names: list[str] = pattern.filter(list(catalogue.options.get(group, {}))) if isinstance(pattern, Glob) else []
     if not names:
         raise ConfigError("this glob names no option", override.input_line, f"prune-cli ls {group}")
     return names
 
 
 def _choose(group: str, value: Any, catalogue: Catalogue) -> Point:
-    if value is None:
+    if value is None and group == "experiment":
         return Point()
     percent = _number(value) if group == "sparsity" else None
-    name = f"{percent:g}" if percent is not None else str(value)
-    if percent is not None and name not in catalogue.options[group]:
-        return Point({group: "custom"}, {"sparsity.percent": percent})
-    return Point({group: catalogue.check(group, name)})
+    if percent is None:
+        return Point({group: catalogue.check(group, str(value))})
+    names = [name for name in catalogue.options[group] if _number(name) == percent]
+    return Point({group: names[0]}) if names else Point({group: "custom"}, {"sparsity.percent": percent})
 
 
 def _number(value: Any) -> float | None:

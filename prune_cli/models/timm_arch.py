@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -49,11 +50,12 @@ class TimmArch:
 
         return timm.create_model(self.arch, pretrained=False, num_classes=num_classes)
 
-    def build_pretrained(self, num_classes: int) -> nn.Module:
-        """The module with timm's pre-trained weights, fetched to the hub's own cache if they are not there yet."""
+    def build_pretrained(self, num_classes: int, path: Path) -> nn.Module:
+        """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
         import timm
 
-        return timm.create_model(self.arch, pretrained=True, num_classes=num_classes)
+        source = {"file": str(path), "custom_load": False}  # custom: the .npz files that some were made from
+        return timm.create_model(self.arch, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=source)
 
     @property
     def hub_id(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -54,9 +53,7 @@ def packaged_file(name: str) -> Path:
 def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Module:
     """The module with these weights and a fresh head for `num_classes`. Raises WeightsError that names the keys."""
     with seeded(seed, "weights"):
-        module = _pretrained(model, num_classes) if weights.source == "hub" else model.build(num_classes)
-    if weights.source != "hub" and weights.path is not None:
-        _fill(module, read(weights.path), weights.path)
+        module = _module(model, weights, num_classes)
     with seeded(seed, "head"):
         module.reset_classifier(num_classes)  # type: ignore[operator]
     return module
@@ -65,11 +62,9 @@ def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Mod
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pt/.pth file (weights only: no code in it is run)."""
     try:
-        if path.suffix in {".pt", ".pth"}:
-            return _state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return load_file(path)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return _unpickled(path) if path.suffix in {".pt", ".pth"} else load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise WeightsError(
             f"these weights cannot be read: {reason}", str(path), "fetch or write the file again"
         ) from None
@@ -106,6 +101,16 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # a damaged pickle raises anything; what torch says of other code is to run it all the same
+        raise ValueError("damaged, or more than tensors in it, and no code in it is run") from None
+    return _state_dict(loaded)
+
+
 def _state_dict(loaded: Any) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -115,8 +120,14 @@ def _state_dict(loaded: Any) -> dict[str, Tensor]:
     return loaded
 
 
-def _pretrained(model: Model, num_classes: int) -> nn.Module:
-    return model.build_pretrained(num_classes)  # type: ignore[attr-defined]
+def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
+    if weights.path is None:
+        return model.build(num_classes)
+    if weights.source == "hub":
+        return model.build_pretrained(num_classes, weights.path)  # type: ignore[attr-defined]
+    module = model.build(num_classes)
+    _fill(module, read(weights.path), weights.path)
+    return module
 
 
 def _hub_file(model: Model, fetch: bool) -> Path | None:

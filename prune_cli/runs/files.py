@@ -53,7 +53,10 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all."""
     with whole(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, dict(metadata or {}))
+        temporary.chmod(mode)  # safetensors leaves a file that only its owner can read
 
 
 def sha256(path: Path) -> str:

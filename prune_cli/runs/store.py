@@ -34,7 +34,7 @@ class RunFolder:
     def manifest(self) -> dict[str, Any] | None:
         """The record of the finished run, or None. Raises if the folder holds another run's record."""
         record = read_manifest(self.path)
-        if record is not None and record["identity"] != self.identity:
+        if record is not None and record.get("identity") != self.identity:
             raise PruneCliError(
                 "this folder holds the record of another run", str(self.path), "move it away and type the command again"
             )
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+    except ValueError:  # neither JSON nor, sometimes, text
         raise PruneCliError("this record is not JSON", str(path), "remove its folder and run again") from None
 
 
