@@ -304,7 +304,8 @@ def test_a_loss_that_turns_nan_stops_the_run_and_says_where(run: Run, here: Path
     magnitude = run("prune", "recipe=smoke", "model.weights=nan.safetensors", "scorer=magnitude")
     assert magnitude.code == 1
     assert "blocks.2.mlp.fc1.weight" in magnitude.err
-    assert not list((here / "runs").rglob("manifest.json"))
+    assert not list((here / "runs/prune").rglob("manifest.json"))
+    assert len(list((here / "runs/score").rglob("manifest.json"))) == 1  # the sound scores of the first command
 
 
 def test_ctrl_c_leaves_nothing_half_written(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

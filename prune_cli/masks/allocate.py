@@ -29,7 +29,7 @@ def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min
     """
     if scope not in SCOPES:
         raise SelectionError(f"there is no scope {scope!r}", "scope", nearest(scope, SCOPES))
-    _check_no_nan(scores)
+    check_no_nan(scores)
     check_floor(scores, kept, min_kept_per_tensor)
     counts = SCOPES[scope](scores, kept)
     short = {name for name, count in counts.items() if count < min_kept_per_tensor}
@@ -76,7 +76,8 @@ def largest_remainder(weights: Mapping[str, int], total: int) -> Counts:
     return counts | {name: counts[name] + 1 for name in by_remainder[:left]}
 
 
-def _check_no_nan(scores: Mapping[str, Tensor]) -> None:
+def check_no_nan(scores: Mapping[str, Tensor]) -> None:
+    """Raise NumericalError that names the first tensor with a NaN."""
     for name, score in scores.items():
         if any(bool(chunk.isnan().any()) for chunk in chunks(score)):
             raise NumericalError("its scores hold NaN, so they have no order", name, "check the weights and the data")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +20,8 @@ from prune_cli.models.registry import Model
 from prune_cli.runs.files import sha256
 
 SHOWN = 3  # names listed in a message
+UNPICKLED = {".pt", ".pth"}
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -62,38 +64,57 @@ def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Mod
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pt/.pth file (weights only: no code in it is run)."""
     try:
-        return _unpickled(path) if path.suffix in {".pt", ".pth"} else load_file(path)
+        return _unpickled(path) if path.suffix in UNPICKLED else load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(
-            f"these weights cannot be read: {reason}", str(path), "fetch or write the file again"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).strip().splitlines()[0]
+    return WeightsError(f"these weights cannot be read: {reason}", str(path), "fetch or write the file again")
+
+
+def check(module: nn.Module, weights: Weights) -> None:
+    """Raise WeightsError unless the file fits the module, by names and shapes alone: the module may be on meta."""
+    if weights.path is not None and weights.source != "hub":
+        _fitting(module, _shapes(weights.path), weights.path)
 
 
 def restore(module: nn.Module, path: Path) -> None:
     """Load a finished model, head and all. Raises WeightsError that names the keys."""
-    _fill(module, read(path), path, head=True)
+    tensors = read(path)
+    _fitting(module, {name: tuple(t.shape) for name, t in tensors.items()}, path, head=True)
+    module.load_state_dict(tensors)
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, head: bool = False) -> None:
+def _shapes(path: Path) -> dict[str, Shape]:
+    if path.suffix in UNPICKLED:
+        return {name: tuple(t.shape) for name, t in read(path).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _fitting(module: nn.Module, given: Mapping[str, Shape], path: Path, head: bool = False) -> set[str]:
+    """The names to load, all but those of the head. Raises WeightsError that says which names do not fit."""
     skipped = set() if head else classifier_names(module)
-    wanted = {name: t for name, t in module.state_dict().items() if name.rpartition(".")[0] not in skipped}
-    given = {name: t for name, t in tensors.items() if name.rpartition(".")[0] not in skipped}
-    shapes = [name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape]
-    problems = [
-        f"{len(names)} {kind}: {_some(names)}"
-        for kind, names in (
-            ("missing", wanted.keys() - given.keys()),
-            ("unknown", given.keys() - wanted.keys()),
-            ("of another shape", shapes),
-        )
-        if names
-    ]
-    if problems:
-        raise WeightsError(
-            f"these weights are of another model ({'; '.join(problems)})", str(path), "model=… that fits them"
-        )
-    module.load_state_dict(given, strict=False)
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items() if _layer(name) not in skipped}
+    offered = {name: shape for name, shape in given.items() if _layer(name) not in skipped}
+    problems = {
+        "missing": wanted.keys() - offered.keys(),
+        "unknown": offered.keys() - wanted.keys(),
+        "of another shape": {n for n in wanted.keys() & offered.keys() if wanted[n] != offered[n]},
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise WeightsError(f"these weights are of another model ({found})", str(path), "model=… that fits them")
+    return set(offered)
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _some(names: Iterable[str]) -> str:
@@ -125,8 +146,9 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
         return model.build(num_classes)
     if weights.source == "hub":
         return model.build_pretrained(num_classes, weights.path)  # type: ignore[attr-defined]
-    module = model.build(num_classes)
-    _fill(module, read(weights.path), weights.path)
+    module, tensors = model.build(num_classes), read(weights.path)
+    names = _fitting(module, {name: tuple(t.shape) for name, t in tensors.items()}, weights.path)
+    module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module
 
 

@@ -18,6 +18,7 @@ from prune_cli.common.random import generator, seeded
 from prune_cli.common.terminal import note
 from prune_cli.data.loading import Loader
 from prune_cli.masks import mask as mask_files
+from prune_cli.masks.allocate import check_no_nan
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.pipeline.job import Job, score_identity
@@ -68,6 +69,7 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
     batches = scoring_batches(job)
     scores, quantiles, seconds = _scores_with_quantiles(job.settings.scorer, model, batches, parameters)
+    check_no_nan(scores)
     record = {
         "hash": folder.path.name,
         "identity": folder.identity,

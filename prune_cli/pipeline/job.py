@@ -78,7 +78,9 @@ class Workshop:
         if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
         weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
-        return Job(settings, splits, digest, weights, device)
+        job = Job(settings, splits, digest, weights, device)
+        weight_files.check(self.outline(job)[0], weights)
+        return job
 
     def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
         """The job's model on the meta device and its prunable weights, made once for all jobs that share it."""
