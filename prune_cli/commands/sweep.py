@@ -59,8 +59,9 @@ def sweep(planned: Planned, places: Places) -> tuple[list[dict[str, Any]], list[
         note(f"[{number}/{len(planned)}] {name}")
         try:
             records.append(prune(job, places))
-        except PruneCliError as error:
-            failures.append(f"{name}: {'; '.join(error.lines())}")
+        except (PruneCliError, RuntimeError) as error:  # torch says RuntimeError where memory is short
+            reason = "; ".join(error.lines()) if isinstance(error, PruneCliError) else str(error).splitlines()[0]
+            failures.append(f"{name}: {reason}")
             note(f"failed: {failures[-1]}")
     return records, failures
 

@@ -37,6 +37,8 @@ def table(
     against: str | None = None,
 ) -> Table:
     """Make a table, write its files under the results folder and return it. Raises RequestError."""
+    if against not in (None, "report"):
+        raise RequestError(f"there is nothing to compare with under {against!r}", "--against", "--against report")
     runs = entries(places, everything)
     made = table1(runs, method) if number == 1 else table2(runs, percent)
     if against is not None:

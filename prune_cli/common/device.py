@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -58,8 +57,12 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest point so far: of the GPU's allocator, else of the whole process."""
+    """Bytes at the highest point so far: of the GPU's allocator, else of the whole process (0: not known)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0  # Windows keeps no such figure for us
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

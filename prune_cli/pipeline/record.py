@@ -48,8 +48,8 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
 
 def title(found: Mapping[str, Any]) -> str:
     """A run in a few words."""
-    name = f"{found['model_title']} on {found['dataset_title']}, {found['method_title']}"
-    return name if found["method"] == "dense" else f"{name}, {found['sparsity']:g} %, seed {found['seed']}"
+    method = "dense" if found["method"] == "dense" else f"{found['method_title']}, {found['sparsity']:g} %"
+    return f"{found['model_title']} on {found['dataset_title']}, {method}, seed {found['seed']}"
 
 
 def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
