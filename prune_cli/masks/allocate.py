@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from prune_cli.common.errors import ConfigError, NumericalError, SelectionError, nearest
-from prune_cli.masks.ranking import Threshold, chunks, threshold
+from prune_cli.masks.ranking import chunks, keep_above, threshold
 
 Counts = dict[str, int]
 
@@ -31,7 +31,7 @@ def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min
         raise SelectionError(f"there is no scope {scope!r}", "scope", nearest(scope, SCOPES))
     check_no_nan(scores)
     check_floor(scores, kept, min_kept_per_tensor)
-    counts = SCOPES[scope](scores, kept)
+    counts = SCOPES[scope](scores, kept) if kept else dict.fromkeys(scores, 0)
     short = {name for name, count in counts.items() if count < min_kept_per_tensor}
     if not short:
         return counts
@@ -46,21 +46,7 @@ def _with_floor(scores: Mapping[str, Tensor], kept: int, scope: str, floor: int,
 
 
 def _global(scores: Mapping[str, Tensor], kept: int) -> Counts:
-    if kept == 0:
-        return dict.fromkeys(scores, 0)
-    cut = threshold(scores.values(), kept)
-    counts, ties_left = {}, cut.ties
-    for name, score in scores.items():
-        above, equal = _compare(score, cut)
-        ties = min(equal, ties_left)
-        counts[name], ties_left = above + ties, ties_left - ties
-    return counts
-
-
-def _compare(score: Tensor, cut: Threshold) -> tuple[int, int]:
-    """How many values lie above the threshold, and how many on it."""
-    pairs = [(int((chunk > cut.value).sum()), int((chunk == cut.value).sum())) for chunk in chunks(score)]
-    return sum(above for above, _ in pairs), sum(equal for _, equal in pairs)
+    return {name: int(keep.sum()) for name, keep in keep_above(scores, threshold(scores.values(), kept)).items()}
 
 
 def _uniform(scores: Mapping[str, Tensor], kept: int) -> Counts:

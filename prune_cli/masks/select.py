@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from prune_cli.masks.allocate import allocate, kept_total
+from prune_cli.masks.allocate import allocate, check_no_nan, kept_total
 from prune_cli.masks.mask import Mask
-from prune_cli.masks.ranking import CHUNK, threshold
+from prune_cli.masks.ranking import keep_above, threshold
 
 
 def select(scores: Mapping[str, Tensor], sparsity: float, scope: str = "global", min_kept_per_tensor: int = 0) -> Mask:
@@ -20,8 +20,11 @@ def select(scores: Mapping[str, Tensor], sparsity: float, scope: str = "global",
     kept, on every device alike. Returns a bool tensor of the same shape for each name, True = keep.
     Raises SelectionError for a wrong request, NumericalError for NaN by the tensor's name.
     """
-    total = sum(score.numel() for score in scores.values())
-    counts = allocate(scores, kept_total(total, sparsity), scope, min_kept_per_tensor)
+    kept = kept_total(sum(score.numel() for score in scores.values()), sparsity)
+    if scope == "global" and not min_kept_per_tensor and kept:  # one threshold for all: the counts follow from it
+        check_no_nan(scores)
+        return keep_above(scores, threshold(scores.values(), kept))
+    counts = allocate(scores, kept, scope, min_kept_per_tensor)
     return {name: keep_largest(score, counts[name]) for name, score in scores.items()}
 
 
@@ -29,13 +32,4 @@ def keep_largest(score: Tensor, count: int) -> Tensor:
     """A bool tensor that is True at the `count` largest values; of equal values the earlier flat index."""
     if count in (0, score.numel()):
         return torch.full(score.shape, count > 0, dtype=torch.bool, device=score.device)
-    cut = threshold([score], count)
-    keep = (score > cut.value).reshape(-1)
-    ties = cut.ties
-    for start in range(0, keep.numel(), CHUNK):
-        equal = (score.detach().reshape(-1)[start : start + CHUNK] == cut.value).nonzero().squeeze(1)[:ties]
-        keep[start + equal] = True
-        ties -= equal.numel()
-        if not ties:
-            break
-    return keep.view(score.shape)
+    return keep_above({"": score}, threshold([score], count))[""]
