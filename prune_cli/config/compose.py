@@ -152,8 +152,8 @@ def _explained(error: OmegaConfBaseException, group: str | None = None) -> Confi
     """The same error in the words of the command line."""
     key = ".".join(part for part in (group, error.full_key) if part)
     node = error.parent_node
-    known = [str(option) for option in node if option != "name"] if isinstance(node, DictConfig) else []
     name = key.rsplit(".", 1)[-1]
-    if known and name not in known:
-        return ConfigError(f"there is no option {key!r}", key, nearest(name, known))
+    if isinstance(node, DictConfig) and name not in node.keys():  # noqa: SIM118 - a missing value is not `in` it
+        known = [str(option) for option in node if option != "name"]
+        return ConfigError(f"there is no option {key!r}", key, nearest(name, known) if known else "it has no options")
     return ConfigError(_line(error), key, f"{key}=VALUE")

@@ -85,13 +85,13 @@ class _Survivors:
 
     def _gather(self, parameter: Tensor) -> None:
         assert parameter.grad is not None
-        gradient = parameter.grad.reshape(-1)[self._places]
+        gradient = parameter.grad.take(self._places)
         parameter.grad = None
         self.values.grad = gradient if self.values.grad is None else self.values.grad.add_(gradient)
 
     def scatter(self) -> None:
         with torch.no_grad():
             flat = self._parameter.data.reshape(-1)  # a view, or a copy where the layout is not contiguous
-            flat[self._places] = self.values
+            flat.scatter_(0, self._places, self.values)
             if flat.data_ptr() != self._parameter.data_ptr():
                 self._parameter.copy_(flat.view_as(self._parameter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -124,7 +125,8 @@ def _some(names: Iterable[str]) -> str:
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception:  # a damaged pickle raises anything; what torch says of other code is to run it all the same

@@ -104,11 +104,8 @@ def test_nothing_typed_is_the_reports_method_on_real_digits() -> None:
 def test_settings_are_complete_and_typed() -> None:
     found = composed("recipe=smoke", "scorer.alpha=1", "sparsity=97")
     for group in SWEEPABLE:
-        fields = {field.name for field in dataclasses.fields(getattr(found, group))}
-        assert set(found.plain[group]) - {"name"} == fields
-        assert found.plain[group] == {"name": found.plain[group].get("name")} | dataclasses.asdict(
-            getattr(found, group)
-        ) or "name" not in found.plain[group]
+        options = {key: value for key, value in found.plain[group].items() if key != "name"}
+        assert options == dataclasses.asdict(getattr(found, group))
     assert type(found.scorer.alpha) is float
     assert type(found.sparsity.percent) is float
     assert found.recipe.weight_decay == 0.0
@@ -372,8 +369,7 @@ def points(draw: st.DrawFn) -> Point:
 @settings(max_examples=40, deadline=None)
 @given(points())
 def test_merging_options_equals_hydras_own_compose(point: Point) -> None:
-    if point.choices.get("recipe") == "smoke" or point.values.get("recipe.epochs", 50) > 3:
-        assert OURS.settings(point).plain == hydras_own(point)
+    assert OURS.settings(point).plain == hydras_own(point)
 
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
@@ -390,7 +386,7 @@ def test_hundreds_of_points_compose_each_distinct_option_once(monkeypatch: pytes
         return hydra.compose(name, overrides=overrides)
 
     monkeypatch.setattr(compose, "hydra_compose", counted)
-    made, plain = composer(), []
+    made = composer()
     grid = [
         Point({"scorer": scorer, "sparsity": sparsity}, {"seed": seed, "recipe.epochs": 20 + seed})
         for scorer in ("snip_magnitude", "magnitude", "snip", "grasp", "random")
@@ -398,9 +394,8 @@ def test_hundreds_of_points_compose_each_distinct_option_once(monkeypatch: pytes
         for seed in range(20)
     ]
     plain = [made.settings(point).plain for point in grid]
-    assert sorted(calls) == sorted(
-        [(), *((f"scorer='{s}'",) for s in OPTIONS["scorer"] if s in {p.choices["scorer"] for p in grid})]
-        + [(f"sparsity='{s}'",) for s in ("90", "95", "98")]
-    )
+    options = {f"{group}='{option}'" for point in grid for group, option in point.choices.items()}
+    assert sorted(calls) == [(), *((option,) for option in sorted(options))]
+    assert len(options) == 8
     assert len({str(one) for one in plain}) == len(grid) == 300
     assert plain[-1] == hydras_own(grid[-1])
