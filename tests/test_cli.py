@@ -78,6 +78,13 @@ def test_build_data_writes_the_dataset_once(run: Run, here: Path, monkeypatch: p
     assert (here / "datasets/mnist5k/mnist5k.safetensors").stat().st_mtime_ns == before
 
 
+def test_build_data_checks_a_dataset_that_is_not_made_here(run: Run, here: Path) -> None:
+    answer = run("build-data", "dataset=fashion_mnist", "dataset.root=nowhere")
+    assert (answer.code, len(answer.lines)) == (2, 3)
+    assert "make fashion-mnist" in answer.err
+    assert everything_in(here) == set()
+
+
 def test_score_writes_scores_and_their_quantiles(run: Run, here: Path) -> None:
     record = run("score", "model.weights=random", "scorer=snip_magnitude", "--json").json
     folder = here / "runs/score" / record["hash"]
@@ -253,6 +260,7 @@ WRONG = {
     "a sweep": (["scorer=snip,grasp"], "prune-cli sweep"),
     "a grid": (["experiment=demo"], "prune-cli sweep experiment=demo"),
     "an optimiser that mixes weights": (["recipe.optimizer=lbfgs"], "lbfgs"),
+    "an option that the optimiser lacks": (["recipe.momentum=0.9"], "momentum"),
     "half a word": (["scorer"], "KEY=VALUE"),
     "an unknown flag": (["--dry-runn"], "--dry-run"),
     "a floor that cannot be met": (["model.weights=random", "sparsity.min_kept_per_tensor=20000"], "min_kept"),

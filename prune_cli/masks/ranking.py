@@ -26,6 +26,7 @@ class Threshold:
 
     value: float
     ties: int
+    equal: int  # scores that equal it, ties ≤ equal
     dtype: torch.dtype  # scores are compared with it as this
 
 
@@ -35,22 +36,23 @@ def threshold(scores: Iterable[Tensor], k: int) -> Threshold:
     dtype = torch.float64 if any(score.dtype == torch.float64 for score in scores) else torch.float32
     first, *others = range(torch.finfo(dtype).bits - DIGIT, -1, -DIGIT)
     largest_first = torch.cat([torch.arange(BINS - 1, HALF - 1, -1), torch.arange(HALF)])  # the negative ones backwards
-    digit, rank = _holding(_histogram(scores, dtype, first, -HALF), largest_first, k)
+    digit, rank, equal = _holding(_histogram(scores, dtype, first, -HALF), largest_first, k)
     bits = digit - HALF
     largest_first = torch.arange(BINS) if bits < 0 else torch.arange(BINS - 1, -1, -1)
     for shift in others:
-        digit, rank = _holding(_histogram(scores, dtype, shift, bits << DIGIT), largest_first, rank)
+        digit, rank, equal = _holding(_histogram(scores, dtype, shift, bits << DIGIT), largest_first, rank)
         bits = (bits << DIGIT) + digit
-    return Threshold(float(torch.tensor(bits, dtype=_integer(dtype)).view(dtype)), rank, dtype)
+    return Threshold(float(torch.tensor(bits, dtype=_integer(dtype)).view(dtype)), rank, equal, dtype)
 
 
 def keep_above(scores: Mapping[str, Tensor], cut: Threshold) -> dict[str, Tensor]:
     """Bool tensors that are True at all scores above the threshold and at the first of those equal to it."""
-    kept, ties = {}, cut.ties
+    compare, ties = (torch.ge, 0) if cut.ties == cut.equal else (torch.gt, cut.ties)
+    kept = {}
     for name, score in scores.items():
         keep = torch.empty(score.numel(), dtype=torch.bool, device=score.device)
         for chunk, part in zip(chunks(score, cut.dtype), keep.split(CHUNK), strict=True):
-            torch.gt(chunk, cut.value, out=part)
+            compare(chunk, cut.value, out=part)
             if ties:
                 equal = (chunk == cut.value).nonzero().squeeze(1)[:ties]
                 part[equal] = True
@@ -67,22 +69,32 @@ def chunks(score: Tensor, dtype: torch.dtype | None = None) -> Iterator[Tensor]:
 def _histogram(scores: list[Tensor], dtype: torch.dtype, shift: int, start: int) -> Tensor:
     """How many scores have the bits start, start + 1, … start + BINS - 1 once shifted; all others are left out."""
     devices = {score.device for score in scores}
-    counts = {device: torch.zeros(BINS + 2, dtype=torch.int64, device=device) for device in devices}
+    counts = {device: torch.zeros(BINS, dtype=torch.int64, device=device) for device in devices}
     one = {device: torch.ones(1, dtype=torch.int64, device=device) for device in devices}
     for score in scores:
         for chunk in chunks(score, dtype):
             bits = (chunk + 0.0).view(_integer(dtype))  # -0.0 and 0.0 are one value
-            place = bits.bitwise_right_shift_(shift).sub_(start).clamp_(-1, BINS).add_(1)  # the ends: the others
-            counts[score.device].index_add_(0, place, one[score.device].expand(len(place)))
-    return torch.stack([count.cpu() for count in counts.values()]).sum(0)[1:-1]
+            found = _between(bits, start << shift, ((start + BINS) << shift) - 1)
+            counts[score.device].index_add_(0, (found >> shift) - start, one[score.device].expand(len(found)))
+    return torch.stack([count.cpu() for count in counts.values()]).sum(0)
 
 
-def _holding(counts: Tensor, largest_first: Tensor, rank: int) -> tuple[int, int]:
-    """The digit that holds the `rank`-th score from the top, and its rank among the scores with that digit."""
+def _between(bits: Tensor, low: int, high: int) -> Tensor:
+    """Those of the integers that lie in [low, high]."""
+    if (low, high) == (torch.iinfo(bits.dtype).min, torch.iinfo(bits.dtype).max):
+        return bits
+    if bits.device.type != "cpu":
+        return bits[(bits >= low) & (bits <= high)]
+    array = bits.numpy()  # it picks out a few of many in a quarter of torch's time
+    return torch.from_numpy(array[(array >= low) & (array <= high)])
+
+
+def _holding(counts: Tensor, largest_first: Tensor, rank: int) -> tuple[int, int, int]:
+    """The digit of the `rank`-th score from the top, its rank among the scores with that digit, and their number."""
     from_top = counts[largest_first].cumsum(0)
     place = int(torch.searchsorted(from_top, rank))
     digit = int(largest_first[place])
-    return digit, rank - int(from_top[place] - counts[digit])
+    return digit, rank - int(from_top[place] - counts[digit]), int(counts[digit])
 
 
 def _integer(dtype: torch.dtype) -> torch.dtype:

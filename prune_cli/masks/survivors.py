@@ -81,6 +81,7 @@ class _Survivors:
         self._parameter = parameter
         self._places = keep.to(parameter.device).reshape(-1).nonzero().squeeze(1)
         self.values = nn.Parameter(parameter.detach().reshape(-1)[self._places])
+        parameter.grad = None  # one from before would join the first to be gathered
         self.hook = parameter.register_post_accumulate_grad_hook(self._gather)
 
     def _gather(self, parameter: Tensor) -> None:

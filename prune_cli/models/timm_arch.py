@@ -20,7 +20,7 @@ class TimmArch:
 
     arch: str
     weights: str = field(default="hub", metadata=OUTSIDE)  # counts by its digest
-    prunable: list[str] = field(default_factory=lambda: ["blocks.*", "stages.*", "layers.*"])
+    prunable: list[str] = field(default_factory=lambda: ["blocks.*", "stages.*", "layers.*", "layer[1-4].*"])
 
     def __post_init__(self) -> None:
         import timm
@@ -54,7 +54,7 @@ class TimmArch:
         """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
         import timm
 
-        source = {"file": str(path), "custom_load": False}  # custom: the .npz files that some were made from
+        source = {"file": str(path)}
         return timm.create_model(self.arch, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=source)
 
     @property

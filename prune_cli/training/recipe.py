@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Recipe:
     test_images: int | None = None  # images evaluated at most, of each split
 
     def __post_init__(self) -> None:
-        elementwise_optimizer(self.optimizer)
+        self._check_optimizer()
         least = {
             "epochs": 1,
             "batch_size": 1,
@@ -62,6 +63,12 @@ class Recipe:
                 "recipe.warmup_epochs",
                 f"recipe.warmup_epochs={self.epochs - 1} or fewer",
             )
+
+    def _check_optimizer(self) -> None:
+        known = inspect.signature(elementwise_optimizer(self.optimizer)).parameters
+        for name, used in (("momentum", self.momentum is not None), ("weight_decay", self.weight_decay > 0)):
+            if used and name not in known:
+                raise ConfigError(f"{self.optimizer} has no {name}", f"recipe.{name}", f"leave recipe.{name} out")
 
     def optimizer_options(self) -> dict[str, float]:
         """What the optimiser is made with, beside the weight decay."""

@@ -300,6 +300,8 @@ def test_an_experiments_options_stand_below_what_is_typed(tmp_path: Path) -> Non
     found = composed("experiment=mine", "recipe.epochs=2", folder=folder)
     assert (found.scorer.temperature, found.seed, found.recipe.smoke, found.recipe.epochs) == (200.0, 5, True, 2)
     assert composed("experiment=mine", "seed=6", "sparsity=90", folder=folder).plain["seed"] == 6
+    chosen = composed("experiment=mine", "scorer=grasp", "recipe=micro", folder=folder)  # its values still stand above
+    assert (chosen.scorer.temperature, chosen.recipe.epochs) == (200.0, 10)
     assert composer(folder).grid(Point({"experiment": "mine"})) == {"seed": [1, 2], "scorer.temperature": [1]}
     assert composer(folder).grid(Point()) == {}
 

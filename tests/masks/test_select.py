@@ -106,6 +106,31 @@ def test_tensors_larger_than_a_chunk_are_selected_from_alike(
             check_global(reals, sparsity, masks.select)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(-5, 5), min_size=1, max_size=12), st.sampled_from(DTYPES)), min_size=1),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_tensors_of_different_precision_are_compared_exactly(
+    found: list[tuple[list[int], torch.dtype]], sparsity: float
+) -> None:
+    """A tenth is another number in each dtype: none may be rounded to that of the threshold."""
+    scores = {f"t{i}": (torch.tensor(row).double() / 10).to(dtype) for i, (row, dtype) in enumerate(found)}
+    check_global(scores, sparsity, masks.select)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_number_from_the_largest_to_the_smallest_can_be_the_threshold(dtype: torch.dtype) -> None:
+    """Around zero, where the bits of a float change sign, and at both ends."""
+    info = torch.finfo(dtype)
+    sizes = [info.smallest_normal * info.eps * n for n in (1, 2, 65535, 65536, 70000)] + [info.tiny, 1.0, info.max]
+    ends = [float("inf"), float("-inf"), 0.0, -0.0, info.min]
+    scores = {"w": torch.tensor([sign * size for size in sizes for sign in (1, -1)] + ends, dtype=dtype)}
+    assert len(scores["w"].unique()) == len(scores["w"]) - 2  # 0.0 and -0.0 are one, and so is the lowest given twice
+    for removed in range(size(scores)):
+        check_global(scores, removed / size(scores), masks.select)
+
+
 def test_mutants_of_selection_are_rejected() -> None:
     scores = named([[3.0, 1.0, 1.0, 2.0], [1.0, 0.0, 0.5]])
     check_global(scores, 0.5, masks.select)

@@ -126,6 +126,25 @@ def test_dense_gradients_of_pruned_tensors_are_freed_at_once() -> None:
     assert all(weights[key].grad is not None for key in mask)
 
 
+def test_a_gradient_from_before_plays_no_part() -> None:
+    model, mask = pruned_network()
+    fresh, _ = pruned_network()
+    for name, p in model.named_parameters():
+        p.grad = torch.ones_like(p) if name in mask else None
+    for one in (model, fresh):
+        train(one, SurvivorOptimizer(one, mask, "sgd", lr=0.05), steps=1)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_a_tensor_may_lose_all_its_weights(name: str) -> None:
+    model, mask = pruned_network()
+    mask = {**mask, "3.weight": torch.zeros_like(mask["3.weight"])}
+    masks.apply(dict(model.named_parameters()), mask)
+    train(model, SurvivorOptimizer(model, mask, name, lr=0.01), steps=2)
+    assert revived(model, mask) == 0
+
+
 def test_an_empty_mask_trains_densely() -> None:
     model, _ = pruned_network()
     plain, _ = pruned_network()

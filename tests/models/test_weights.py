@@ -247,7 +247,7 @@ def test_hub_weights_that_cannot_be_fetched_are_answered_with_what_works_offline
 
 
 def test_hub_weights_in_the_cache_are_used_without_a_network(hub: Path) -> None:
-    """This tag was made from an .npz file, which timm would try to read if it were not told otherwise."""
+    """This tag was made from an .npz file, whose format timm must not expect here."""
     model = TimmArch(ARCH)
     torch.manual_seed(5)
     tensors = {name: torch.rand_like(t) for name, t in model.build(1000).state_dict().items()}

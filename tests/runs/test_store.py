@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.runs.identity import run_hash
@@ -147,8 +148,12 @@ def test_other_runs_can_be_claimed_meanwhile(tmp_path: Path, folder: RunFolder) 
         pass
 
 
-def test_a_claim_may_wait_for_another_process(folder: RunFolder) -> None:
-    claimed = threading.Event()
+def test_a_claim_may_wait_for_another_process(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, claimed, acquire = threading.Event(), threading.Event(), FileLock.acquire
+
+    def asking(lock: FileLock, *words: float, **options: float) -> object:
+        asked.set()
+        return acquire(lock, *words, **options)
 
     def wait() -> None:
         with folder.claimed(wait=True):
@@ -156,8 +161,11 @@ def test_a_claim_may_wait_for_another_process(folder: RunFolder) -> None:
 
     with held_elsewhere(folder):
         thread = threading.Thread(target=wait, daemon=True)
+        monkeypatch.setattr(FileLock, "acquire", asking)
         thread.start()
-        assert not claimed.is_set()
+        assert asked.wait(timeout=60)
+        thread.join(timeout=0.5)  # a claim that does not wait has failed by now
+        assert thread.is_alive() and not claimed.is_set()
     thread.join(timeout=60)
     assert claimed.is_set()
 
