@@ -18,6 +18,8 @@ from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
 DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped
+STOPPED = "stopped: a run that was not finished leaves nothing; the same command starts it again"
 
 app = typer.Typer(
     name="prune-cli",
@@ -262,12 +264,12 @@ def main() -> None:
     start_notes()
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # Typer makes this of Ctrl-C
+            note(STOPPED)
     except PruneCliError as error:
         code = _fail(error.lines(), error.exit_code)
-    except KeyboardInterrupt:
-        code = _fail(["stopped: a run that was not finished leaves nothing; the same command starts it again"], 130)
-    except typer.Abort:
-        code = _fail(["stopped"], 130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail([STOPPED], INTERRUPTED)
     except BrokenPipeError:
         code = _quiet_pipe()
     except Exception as error:

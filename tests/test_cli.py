@@ -326,6 +326,7 @@ def test_ctrl_c_leaves_nothing_half_written(run: Run, here: Path, monkeypatch: p
     answer = run("prune", *SMOKE, "scorer=magnitude")
     assert answer.code == 130
     assert len(answer.lines) <= 3
+    assert answer.err.count("stopped") == 1
     assert not any(name.startswith("runs/prune") for name in everything_in(here))
 
 
