@@ -1,18 +1,30 @@
-"""What every run does when it is finished: it shows its row and is entered in runs.csv."""
+"""What every run does about being finished: it is computed once, shows its row and is entered in runs.csv."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prune_cli.common.terminal import note, print_table
+from prune_cli.common.terminal import log_to, note, print_table
 from prune_cli.report.entries import runs_table
 from prune_cli.report.tables import human
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import finished
+from prune_cli.runs.store import RunFolder, finished
 
 COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Acc. [%]", "Best [%]", "Run")
+
+
+def once(folder: RunFolder, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of the run if it is finished, else the one that `compute` makes, its notes kept in run.log."""
+    with folder.claimed():
+        record = folder.manifest()
+        if record is not None:
+            note(f"this run is finished: {folder.path}")
+            return record
+        with log_to(folder.path / "run.log"):
+            return compute()
 
 
 def enter(places: Places) -> None:

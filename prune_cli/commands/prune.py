@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prune_cli import masks, pipeline
-from prune_cli.commands.finished import enter
-from prune_cli.common.terminal import log_to, note
+from prune_cli.commands.finished import enter, once
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
 
@@ -15,13 +14,7 @@ def prune(job: pipeline.Job, places: Places) -> dict[str, Any]:
     """Score, select, mask, fine-tune, evaluate and record; a finished run is not computed again. Returns its record."""
     plan = pipeline.describe(job, "prune", *pipeline.outline(job))
     folder = RunFolder.of(places.runs, "prune", plan["identity"])
-    with folder.claimed():
-        record = folder.manifest()
-        if record is not None:
-            note(f"this run is finished: {folder.path}")
-        else:
-            with log_to(folder.path / "run.log"):
-                record = _compute(job, places, folder, plan)
+    record = once(folder, lambda: _compute(job, places, folder, plan))
     enter(places)
     return record
 

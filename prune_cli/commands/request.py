@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
 from prune_cli.config.schema import Settings
 from prune_cli.runs.places import Places
+
+if TYPE_CHECKING:  # at run time it would bring torch in before the request is read
+    from prune_cli.pipeline import Job
 
 
 def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
@@ -23,7 +27,7 @@ def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
     return made.settings(point)
 
 
-def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True):  # type: ignore[no-untyped-def]
+def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True) -> Job:
     """The one run that was asked for, ready to start. Raises RequestError before any work starts."""
     settings = settings_of(words, places, command)
     from prune_cli.pipeline import Workshop

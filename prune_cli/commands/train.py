@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from prune_cli import pipeline
-from prune_cli.common.terminal import log_to, note
+from prune_cli.commands.finished import once
+from prune_cli.common.terminal import note
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
@@ -18,19 +19,17 @@ def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict
     """Train without a mask unless this run is finished already. Returns its record; `export` names a file to write."""
     plan = pipeline.describe(job, "train", *pipeline.outline(job))
     folder = RunFolder.of(places.runs, "train", plan["identity"])
-    with folder.claimed():
-        record = folder.manifest()
-        if record is not None:
-            note(f"this run is finished: {folder.path}")
-        else:
-            with log_to(folder.path / "run.log"):
-                model, _ = pipeline.build_model(job)
-                pipeline.keep_data(job, places)
-                rows = pipeline.train(job, model, {}, pipeline.title(plan))
-                record = pipeline.write_run(folder, job, model, {}, rows, plan)
+    record = once(folder, lambda: _compute(job, places, folder, plan))
     if export is not None:
         export_weights(record, folder.path, export)
     return record
+
+
+def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
+    model, _ = pipeline.build_model(job)
+    pipeline.keep_data(job, places)
+    rows = pipeline.train(job, model, {}, pipeline.title(plan))
+    return pipeline.write_run(folder, job, model, {}, rows, plan)
 
 
 def export_weights(record: dict[str, Any], run: Path, to: Path) -> None:

@@ -91,6 +91,7 @@ class _Survivors:
         self.values.grad = gradient if self.values.grad is None else self.values.grad.add_(gradient)
 
     def scatter(self) -> None:
+        """Write the values back to their places in the tensor, and to no other."""
         with torch.no_grad():
             flat = self._parameter.data.reshape(-1)  # a view, or a copy where the layout is not contiguous
             flat.scatter_(0, self._places, self.values)
