@@ -65,7 +65,7 @@ format: setup ## Let ruff mend what it can
 test: setup ## The tests, a few minutes
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: setup ## The tests with the slow ones: the wheel in an environment of its own, the demo as typed
+test-all: setup ## The tests with the slow ones: the wheel in an environment of its own
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
 bench: setup ## The benchmarks: selection over 85 M scores, one step of ViT-B/16
