@@ -25,6 +25,7 @@ class Registry(Generic[T]):
         """Class decorator: add a dataclass under `name` and give it that `name`. Raises ValueError if it is taken."""
 
         def add(cls: type) -> type:
+            """Name the class and keep it."""
             if name in self._classes:
                 raise ValueError(f"{self.kind} {name!r} is registered twice: {self._classes[name]} and {cls}")
             if not dataclasses.is_dataclass(cls):

@@ -84,13 +84,13 @@ def check(module: nn.Module, weights: Weights) -> None:
 def restore(module: nn.Module, path: Path) -> None:
     """Load a finished model, head and all. Raises WeightsError that names the keys."""
     tensors = read(path)
-    _fitting(module, {name: tuple(t.shape) for name, t in tensors.items()}, path, head=True)
+    _fitting(module, _shapes_of(tensors), path, head=True)
     module.load_state_dict(tensors)
 
 
 def _shapes(path: Path) -> dict[str, Shape]:
     if path.suffix in UNPICKLED:
-        return {name: tuple(t.shape) for name, t in read(path).items()}
+        return _shapes_of(read(path))
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
@@ -98,10 +98,14 @@ def _shapes(path: Path) -> dict[str, Shape]:
         raise _unreadable(path, error) from None
 
 
+def _shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {name: tuple(t.shape) for name, t in tensors.items()}
+
+
 def _fitting(module: nn.Module, given: Mapping[str, Shape], path: Path, head: bool = False) -> set[str]:
     """The names to load, all but those of the head. Raises WeightsError that says which names do not fit."""
     skipped = set() if head else classifier_names(module)
-    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items() if _layer(name) not in skipped}
+    wanted = {name: shape for name, shape in _shapes_of(module.state_dict()).items() if _layer(name) not in skipped}
     offered = {name: shape for name, shape in given.items() if _layer(name) not in skipped}
     problems = {
         "missing": wanted.keys() - offered.keys(),
@@ -149,7 +153,7 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
     if weights.source == "hub":
         return model.build_pretrained(num_classes, weights.path)  # type: ignore[attr-defined]
     module, tensors = model.build(num_classes), read(weights.path)
-    names = _fitting(module, {name: tuple(t.shape) for name, t in tensors.items()}, weights.path)
+    names = _fitting(module, _shapes_of(tensors), weights.path)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module
 

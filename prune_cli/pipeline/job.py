@@ -131,7 +131,7 @@ def score_identity(job: Job) -> dict[str, Any]:
 
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
-    identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
     if job.method == "mask":
         return train_identity(job) | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
+    identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
     return identity if job.method == "dense" else identity | score_identity(job)

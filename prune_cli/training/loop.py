@@ -63,7 +63,7 @@ def judge(splits: Iterable[str]) -> str:
 
 def best_row(rows: list[Row]) -> tuple[Row, str]:
     """The row of the best epoch (the first of equals), and the split that chose it."""
-    split = "validation" if "validation_accuracy" in rows[0] else "test"
+    split = judge(key.removesuffix("_accuracy") for key in rows[0])
     return max(rows, key=lambda row: row[f"{split}_accuracy"]), split
 
 
