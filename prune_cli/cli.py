@@ -259,6 +259,29 @@ def train(
     show(record, json, lambda: show_runs([record], runs_dir))
 
 
+@command(
+    "drift",
+    "drift model=vit_micro dataset=mnist5k",
+    "drift model=vit_micro model.weights=packaged,random recipe.epochs=3",
+    "drift experiment=figure5 dataset.root=FOLDER",
+)
+def drift(
+    words: Words = None,
+    runs_dir: RunsDir = RUNS,
+    results_dir: ResultsDir = RESULTS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Measure and draw how far dense fine-tuning moves the weights, by scale of pre-training."""
+    from prune_cli.commands import drift as drifts
+
+    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    planned = drifts.plan(words or [], places)
+    table = drifts.drift(planned, places)
+    show({"rows": drifts.as_json(table)}, json, lambda: drifts.show_drift(table, places))
+
+
 def main() -> None:
     """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()

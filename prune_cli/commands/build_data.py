@@ -16,7 +16,7 @@ def build_data(settings: Settings, places: Places) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "classes": list(splits.classes),
-        "shape": list(splits.train.images_NCHW.shape[1:]),
+        "shape": list(splits.train.shape),  # null: a side that differs from image to image
         "images": {name: len(split) for name, split in splits.named().items()},
         "digest": splits.digest(),
     }

@@ -23,6 +23,7 @@ def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[st
     model, parameters = pipeline.build_model(job)
     pipeline.keep_data(job, places)
     mask, scoring = pipeline.choose_mask(job, model, parameters, places)
+    mask = pipeline.control(job, parameters, mask)
     masks.apply(parameters, mask)
     rows = pipeline.train(job, model, mask, pipeline.title(plan))
     return pipeline.write_run(folder, job, model, mask, rows, plan | {"scoring": scoring})

@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 import torch
 
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.registry import OUTSIDE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fp32", "bf16")
-OUTSIDE = {"identity": False}  # metadata of an option that cannot change a run's numbers (see runs/identity.py)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a run is computed. Only the precision is part of a run's identity. Raises ConfigError."""
+    """Where and how a run is computed. Precision and memory layout are part of a run's identity. Raises ConfigError."""
 
     device: str = field(default="auto", metadata=OUTSIDE)
     threads: int | None = field(default=None, metadata=OUTSIDE)
     workers: int = field(default=0, metadata=OUTSIDE)
     precision: str = "fp32"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
@@ -33,6 +34,11 @@ class Compute:
             raise ConfigError("compute.threads must be 1 or more", f"compute.threads={self.threads}")
         if self.workers < 0:
             raise ConfigError("compute.workers must be 0 or more", f"compute.workers={self.workers}")
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How the tensors of images and kernels lie in memory."""
+        return torch.channels_last if self.channels_last else torch.preserve_format
 
     def start(self) -> torch.device:
         """Set the number of threads and return the device. Raises ConfigError for a device this machine lacks."""

@@ -41,7 +41,7 @@ class Composer:
     def from_plain(self, plain: Any) -> Settings:
         """The settings that a run's config.yaml holds. Raises ConfigError for a value out of range."""
         config = OmegaConf.create(plain)
-        parts = {group: self._part(group, config)(**_without_name(plain[group])) for group in SWEEPABLE}
+        parts = {group: self._part(group, config)(**_without_name(plain.get(group, {}))) for group in SWEEPABLE}
         scoring = Scoring(**plain["scoring"])
         return Settings(**parts, scoring=scoring, seed=plain["seed"], mask=plain["mask"], plain=plain)
 

@@ -6,22 +6,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.registry import OUTSIDE
 
-SWEEPABLE = ("model", "dataset", "scorer", "sparsity", "recipe", "compute")  # groups that hold a part of the program
+SWEEPABLE = ("model", "dataset", "scorer", "sparsity", "control", "recipe", "compute")  # groups that hold a part of the program
 GROUPS = (*SWEEPABLE, "experiment")
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The data that scores are measured on: `batches` shuffled training batches of `batch_size` images."""
+    """The data that scores are measured on: `batches` shuffled training batches of `batch_size` images.
+
+    micro_batch: images that are computed together, for less memory; the scores are the same to rounding.
+    """
 
     batches: int = 1
     batch_size: int = 128
+    micro_batch: int | None = field(default=None, metadata=OUTSIDE)
 
     def __post_init__(self) -> None:
-        for name in ("batches", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"scoring.{name} must be 1 or more, not {getattr(self, name)}", f"scoring.{name}")
+        for name in ("batches", "batch_size", "micro_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"scoring.{name} must be 1 or more, not {value}", f"scoring.{name}")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Settings:
     dataset: Any
     scorer: Any
     sparsity: Any
+    control: Any
     recipe: Any
     compute: Any
     scoring: Scoring

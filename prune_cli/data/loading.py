@@ -11,8 +11,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.v2 import functional as image_ops
 
+from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
-from prune_cli.data.registry import Split
+from prune_cli.data.images import cover
+from prune_cli.data.splits import AnySplit
 from prune_cli.models.registry import ImageInput
 
 Batch = tuple[Tensor, Tensor]
@@ -22,7 +24,7 @@ Batch = tuple[Tensor, Tensor]
 class Loader:
     """Batches of one split on one device. order: None keeps the split's own order."""
 
-    split: Split
+    split: AnySplit
     input: ImageInput
     batch_size: int
     device: torch.device
@@ -32,15 +34,19 @@ class Loader:
         """(inputs_BCHW float, labels_B) in the given order; the last batch may be smaller.
 
         flips: mirror each image from left to right with probability 1/2, drawn from this generator.
+        Raises DataError where an image cannot be read.
         """
         loader = DataLoader(
-            _Batches(self.split),
+            _Batches(self.split, self.input),
             batch_size=None,
             sampler=self._places(order),
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for images, labels in loader:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            images, labels = batch
             if flips is not None:
                 mirrored = torch.rand(len(images), generator=flips) < 0.5
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
@@ -59,23 +65,21 @@ class Loader:
 
 
 class _Batches(TorchDataset):
-    """Indexed by a list of places: one whole batch."""
+    """Indexed by a list of places: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
 
-    def __init__(self, split: Split):
-        self._split = split
+    def __init__(self, split: AnySplit, to: ImageInput):
+        self._split, self._to = split, to
 
-    def __getitem__(self, places: list[int]) -> Batch:
-        return self._split.images_NCHW[places], self._split.labels_N[places]
+    def __getitem__(self, places: list[int]) -> Batch | DataError:
+        try:
+            return self._split.images(places, self._to.height, self._to.width), self._split.labels_N[places]
+        except DataError as error:
+            return error
 
 
 def prepare(images: Tensor, to: ImageInput) -> Tensor:
     """uint8 images as the model's input: resized (bicubic) so that they cover it, cropped, channels fitted, normalised."""
-    height, width = images.shape[-2:]
-    scale = max(to.height / height, to.width / width)
-    if (height, width) != (to.height, to.width):
-        size = [max(to.height, round(height * scale)), max(to.width, round(width * scale))]
-        images = image_ops.resize(images, size, image_ops.InterpolationMode.BICUBIC, antialias=True)
-        images = image_ops.center_crop(images, [to.height, to.width])
+    images = cover(images, to.height, to.width)
     if images.shape[1] != to.channels:
         grey = images if images.shape[1] == 1 else image_ops.rgb_to_grayscale(images)
         images = grey.expand(-1, to.channels, -1, -1)

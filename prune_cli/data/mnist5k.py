@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
 from prune_cli.data.registry import Split, Splits, datasets
+from prune_cli.data.splits import AnySplit
 from prune_cli.runs.files import write_tensors
 
 COUNTS = {"train": 350, "validation": 50, "test": 100}  # images a class
@@ -84,7 +85,8 @@ def _splits(parts: dict[str, Split]) -> Splits:
     return Splits(**parts, classes=tuple(map(str, range(10))))
 
 
-def _parts(split: Split) -> dict[str, torch.Tensor]:
+def _parts(split: AnySplit) -> dict[str, torch.Tensor]:
+    assert isinstance(split, Split)
     return {"images": split.images_NCHW, "labels": split.labels_N}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from prune_cli.common.errors import ConfigError, NumericalError, SelectionError, nearest
+from prune_cli.masks.pattern import parse_pattern
 from prune_cli.masks.ranking import chunks, keep_above, threshold
 
 Counts = dict[str, int]
@@ -25,6 +26,9 @@ def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min
 
     global: as many as the tensor has among the `kept` largest of all scores (ties: the earlier position first).
     uniform: the same share of each tensor, rounded by the largest remainder.
+    erk: a density in proportion to (sum of the dimensions) / (their product), at most 1: Erdős–Rényi-Kernel (Evci et
+    al., "Rigging the lottery", 2020).
+    row: as uniform; `select` then shares each tensor's count evenly among its output rows.
     Raises SelectionError for an unknown scope or a floor that cannot be met, NumericalError for NaN by tensor.
     """
     if scope not in SCOPES:
@@ -51,6 +55,20 @@ def _global(scores: Mapping[str, Tensor], kept: int) -> Counts:
 
 def _uniform(scores: Mapping[str, Tensor], kept: int) -> Counts:
     return largest_remainder({name: score.numel() for name, score in scores.items()}, kept)
+
+
+def _erk(scores: Mapping[str, Tensor], kept: int) -> Counts:
+    """Shares in proportion to the sum of a tensor's dimensions; tensors that would be more than full are full."""
+    sizes = {name: score.numel() for name, score in scores.items()}
+    full: Counts = {}
+    while True:
+        left = kept - sum(full.values())
+        weights = {name: sum(score.shape) for name, score in scores.items() if name not in full}
+        over = {name for name, weight in weights.items() if left * weight >= sizes[name] * sum(weights.values())}
+        if not over:
+            counts = full | largest_remainder(weights, left)
+            return {name: counts[name] for name in scores}
+        full |= {name: sizes[name] for name in over}
 
 
 def largest_remainder(weights: Mapping[str, int], total: int) -> Counts:
@@ -85,16 +103,25 @@ def check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
         )
 
 
-SCOPES: dict[str, Callable[[Mapping[str, Tensor], int], Counts]] = {"global": _global, "uniform": _uniform}
+SCOPES: dict[str, Callable[[Mapping[str, Tensor], int], Counts]] = {
+    "global": _global,
+    "uniform": _uniform,
+    "erk": _erk,
+    "row": _uniform,
+}
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How much is removed and over what. percent lies in [0, 100). Raises ConfigError outside of it."""
+    """How much is removed and over what. percent lies in [0, 100). Raises ConfigError outside of it.
+
+    pattern: N:M keeps N of every M weights along the input, whatever the scope; percent is then 100 (1 - N/M).
+    """
 
     percent: float
     scope: str = "global"
     min_kept_per_tensor: int = 0
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.percent < 100:
@@ -103,6 +130,16 @@ class Sparsity:
             raise ConfigError(f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES))
         if self.min_kept_per_tensor < 0:
             raise ConfigError("sparsity.min_kept_per_tensor must be 0 or more", "sparsity.min_kept_per_tensor")
+        if self.pattern is not None and self.percent > 0:
+            self._check_pattern(self.pattern)
+
+    def _check_pattern(self, pattern: str) -> None:
+        kept, group = parse_pattern(pattern)
+        if abs(self.percent - 100 * (1 - kept / group)) > 1e-9:
+            wanted = f"sparsity={100 * (1 - kept / group):g}"
+            raise ConfigError(f"{pattern} does not remove {self.percent:g} %", "sparsity.pattern", wanted)
+        if self.scope != "global" or self.min_kept_per_tensor:
+            raise ConfigError(f"{pattern} leaves no choice of scope or floor", "sparsity.pattern", "leave them out")
 
     @property
     def fraction(self) -> float:

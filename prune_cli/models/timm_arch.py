@@ -35,7 +35,7 @@ class TimmArch:
     @property
     def title(self) -> str:
         """timm's name without the tag."""
-        return self.arch.partition(".")[0]
+        return self._base
 
     @property
     def input(self) -> ImageInput:
@@ -48,21 +48,43 @@ class TimmArch:
         """The module, randomly initialised."""
         import timm
 
-        return timm.create_model(self.arch, pretrained=False, num_classes=num_classes)
+        return timm.create_model(self._tagged, pretrained=False, num_classes=num_classes)
 
     def build_pretrained(self, num_classes: int, path: Path) -> nn.Module:
         """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
         import timm
 
         source = {"file": str(path)}
-        return timm.create_model(self.arch, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=source)
+        return timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=source)
 
     @property
     def hub_id(self) -> str:
         """The name of the weights' repository on the hub."""
         return self._pretrained_config().hf_hub_id
 
+    @property
+    def hub_tags(self) -> list[str]:
+        """The tags under which timm has weights of this architecture: what `model.weights=hub:TAG` may name."""
+        import timm
+
+        return [name.partition(".")[2] for name in timm.list_pretrained(f"{self._base}.*")]
+
+    @property
+    def tag(self) -> str:
+        """The tag of the weights, timm's own choice where neither `arch` nor `weights` names one."""
+        return self._pretrained_config().tag
+
+    @property
+    def _base(self) -> str:
+        return self.arch.partition(".")[0]
+
+    @property
+    def _tagged(self) -> str:
+        """The architecture with the tag that `weights=hub:TAG` names, else as it was given."""
+        source, _, tag = self.weights.partition(":")
+        return f"{self._base}.{tag}" if source == "hub" and tag else self.arch
+
     def _pretrained_config(self) -> Any:
         from timm.models import get_pretrained_cfg
 
-        return get_pretrained_cfg(self.arch)
+        return get_pretrained_cfg(self._tagged)

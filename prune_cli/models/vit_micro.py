@@ -23,6 +23,7 @@ class ViTMicro:
     )
 
     title = "ViT-micro"
+    scales = ("packaged", "packaged:6000", "packaged:600", "random")  # of pre-training, in images: what drift compares
     input = ImageInput(1, 28, 28, mean=(0.2860,), std=(0.3530,))  # of Fashion-MNIST, its pre-training data
 
     def build(self, num_classes: int) -> nn.Module:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prune_cli import masks
 from prune_cli.common.device import peak_memory
-from prune_cli.common.random import generator, seeded
+from prune_cli.common.random import derive, generator, seeded
 from prune_cli.common.terminal import note
 from prune_cli.data.loading import Loader
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_no_nan
+from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
+from prune_cli.models.weights import Weights
 from prune_cli.pipeline.job import Job, score_identity
+from prune_cli.pipeline.rounds import find_mask, select
 from prune_cli.runs.files import write_csv, write_json, write_tensors
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.places import Places
@@ -30,12 +34,16 @@ from prune_cli.scorers import Batches, Parameters, Scorer, Scores
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.training.loop import Feed, Row, fine_tune
+from prune_cli.training.mixing import cut_and_mixed
+
+SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The model with its weights and a fresh head, on the device, and its prunable weights by name."""
     settings = job.settings
-    model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed).to(job.device)
+    model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
+    model = model.to(job.device, memory_format=settings.compute.memory_format)
     return model, prunable(model, settings.model.prunable)
 
 
@@ -49,7 +57,12 @@ def scoring_batches(job: Job) -> list[tuple[Tensor, Tensor]]:
     options = job.settings.scoring
     loader = _loader(job, "train", options.batch_size)
     order = loader.shuffled(job.settings.seed, "scoring")[: options.batches * options.batch_size]
-    return list(loader.batches(order))
+    size = options.micro_batch or options.batch_size
+    return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
+
+
+def _images(batches: Batches) -> int:
+    return sum(len(labels) for _, labels in batches)
 
 
 def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Places) -> tuple[Scores, dict[str, Any]]:
@@ -74,7 +87,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
         "hash": folder.path.name,
         "identity": folder.identity,
         "scorer": job.settings.scorer.name,
-        "images": sum(len(labels) for _, labels in batches),
+        "images": _images(batches),
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(job.device),
         "config": job.settings.plain,
@@ -109,31 +122,55 @@ def _terms(
         yield from ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())
 
 
-def find_mask(
-    model: nn.Module,
-    batches: Batches,
-    parameters: Parameters,
-    scorer: Scorer,
-    sparsity: float,
-    scope: str = "global",
-    min_kept_per_tensor: int = 0,
-) -> masks.Mask:
-    """Score and select in one call: True = keep. sparsity: the share removed, in [0, 1). See masks.select."""
-    return masks.select(scorer(model, batches, parameters), sparsity, scope, min_kept_per_tensor)
-
-
 def choose_mask(
-    job: Job, model: nn.Module, parameters: Mapping[str, nn.Parameter], places: Places
+    job: Job, model: nn.Module, parameters: Parameters, places: Places
 ) -> tuple[masks.Mask, dict[str, Any] | None]:
     """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask."""
-    sparsity = job.settings.sparsity
     if job.method == "dense":
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
+    wanted = _selection(job)
+    if getattr(job.settings.scorer, "rounds", 1) > 1:
+        return _mask_in_rounds(job, model, parameters, wanted)
     scores, record = find_scores(job, model, parameters, places)
-    scoring = {key: record[key] for key in ("hash", "images", "seconds", "peak_memory_bytes")}
-    return masks.select(scores, sparsity.fraction, sparsity.scope, sparsity.min_kept_per_tensor), scoring
+    return select(scores, **wanted), {key: record[key] for key in ("hash", *SCORING)}
+
+
+def _selection(job: Job) -> dict[str, Any]:
+    sparsity = job.settings.sparsity
+    return {
+        "sparsity": sparsity.fraction,
+        "scope": sparsity.scope,
+        "min_kept_per_tensor": sparsity.min_kept_per_tensor,
+        "pattern": sparsity.pattern,
+        "inverted": job.settings.control.kind == "inverted",
+    }
+
+
+def _mask_in_rounds(
+    job: Job, model: nn.Module, parameters: Parameters, wanted: dict[str, Any]
+) -> tuple[masks.Mask, dict[str, Any]]:
+    """The mask of a scorer that needs the sparsity: nothing of it is kept for other runs."""
+    batches, scorer = scoring_batches(job), job.settings.scorer
+    note(f"{scorer.title} scores in {scorer.rounds} rounds")
+    start = time.perf_counter()
+    mask = find_mask(model, batches, parameters, scorer, **wanted)
+    took = (_images(batches), time.perf_counter() - start, peak_memory(job.device))
+    return mask, dict(zip(SCORING, took, strict=True)) | {"rounds": scorer.rounds}
+
+
+def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
+    """What the job's control makes of the mask; `reinit` draws the weights anew and leaves the mask as it is."""
+    kind, settings = job.settings.control.kind, job.settings
+    if kind == "reinit" and mask:
+        start = Weights("random", None, "random")
+        fresh = weight_files.build(settings.model, start, len(job.splits.classes), derive(settings.seed, "reinit"))
+        drawn = prunable(fresh, settings.model.prunable)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(drawn[name])
+    return control_mask(kind, mask, parameters, settings.seed)
 
 
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]:
@@ -152,7 +189,11 @@ def feed(job: Job) -> Feed:
 
     def epoch(number: int) -> Iterable[tuple[Tensor, Tensor]]:
         flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
-        return islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
+        batches = islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
+        if not recipe.cutmix_alpha:
+            return batches
+        classes = len(job.splits.classes)
+        return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number)
 
     names = [name for name in job.splits.named() if name != "train"]
     return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})

@@ -18,6 +18,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
+from prune_cli.masks.controls import Control
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
@@ -35,6 +36,7 @@ def composer(places: Places) -> Composer:
         "dataset": datasets.classes,
         "scorer": scorers.classes,
         "sparsity": Sparsity,
+        "control": Control,
         "recipe": Recipe,
         "compute": Compute,
     }
@@ -77,6 +79,8 @@ class Workshop:
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
         if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
+        if settings.mask is not None and settings.control.kind == "inverted":
+            raise RequestError("a mask made before has no scores to invert", "control=inverted", "leave mask out")
         weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
         job = Job(settings, splits, digest, weights, device)
         weight_files.check(self.outline(job)[0], weights)
@@ -131,7 +135,10 @@ def score_identity(job: Job) -> dict[str, Any]:
 
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
+    identity = train_identity(job)
+    if job.method != "dense" and job.settings.control != Control():
+        identity |= {"control": job.settings.control.kind}
     if job.method == "mask":
-        return train_identity(job) | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
-    identity = train_identity(job) | {"sparsity": changed_options(job.settings.sparsity)}
+        return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
+    identity |= {"sparsity": changed_options(job.settings.sparsity)}
     return identity if job.method == "dense" else identity | score_identity(job)

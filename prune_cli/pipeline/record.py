@@ -13,6 +13,7 @@ from prune_cli import masks
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
+from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
 from prune_cli.runs.files import write_csv, write_json, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
@@ -37,13 +38,19 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
         "dataset": settings.dataset.name,
         "dataset_title": settings.dataset.title,
         "method": method,
-        "method_title": {"mask": "Mask", "dense": "Dense"}.get(method) or settings.scorer.title,
+        "method_title": _method_title(job),
         "sparsity": sparsity,
         "seed": settings.seed,
         "prunable": prunable,
         "kept": kept,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def _method_title(job: Job) -> str:
+    named = {"mask": "Mask", "dense": "Dense"}.get(job.method) or job.settings.scorer.title
+    kind = job.settings.control.kind
+    return named if kind == "none" or job.method == "dense" else f"{named}, {kind}"
 
 
 def title(found: Mapping[str, Any]) -> str:
@@ -61,6 +68,8 @@ def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
     sparsity = job.settings.sparsity
     kept = kept_total(prunable, sparsity.fraction)
     check_floor(parameters, kept, sparsity.min_kept_per_tensor)
+    if sparsity.pattern is not None and job.method != "dense":
+        check_pattern(parameters, sparsity.pattern)
     return prunable, kept, sparsity.percent
 
 

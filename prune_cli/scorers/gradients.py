@@ -17,19 +17,28 @@ Gradients = dict[str, Tensor]
 
 
 @contextmanager
-def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
-    """Measure a model in eval mode with gradients for `parameters` alone, then leave it as it was."""
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Measure a model in eval mode, then leave every module in the mode that it had."""
     modes = {module: module.training for module in model.modules()}
-    wanted = {p: p.requires_grad for p in model.parameters()}
-    chosen = set(parameters.values())
     model.eval()
-    for parameter in wanted:
-        parameter.requires_grad_(parameter in chosen)
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
+    """Measure a model in eval mode with gradients for `parameters` alone, then leave it as it was."""
+    wanted = {p: p.requires_grad for p in model.parameters()}
+    chosen = set(parameters.values())
+    for parameter in wanted:
+        parameter.requires_grad_(parameter in chosen)
+    try:
+        with quiet(model):
+            yield
+    finally:
         for parameter, flag in wanted.items():
             parameter.requires_grad_(flag)
 
@@ -59,9 +68,23 @@ def _gradients(
     model: nn.Module, x: Tensor, y: Tensor, parameters: Parameters, temperature: float, create_graph: bool = False
 ) -> Sequence[Tensor]:
     loss = F.cross_entropy(model(x) / temperature, y)
-    if not torch.isfinite(loss):
-        raise NumericalError(f"the loss is {loss.item()} while scoring")
+    check_finite(loss, "loss")
     return torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph, materialize_grads=True)
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise NumericalError unless all of these values, called `what`, are finite."""
+    if not torch.isfinite(values).all():
+        raise NumericalError(f"the {what} is {values.sum().item()} while scoring")
+
+
+@contextmanager
+def numbered(number: int) -> Iterator[None]:
+    """Let a NumericalError say in which batch it arose."""
+    try:
+        yield
+    except NumericalError as error:
+        raise NumericalError(error.what, f"scoring batch {number}", "check the weights and the images") from None
 
 
 def _weighted(
@@ -71,10 +94,8 @@ def _weighted(
     total: list[Tensor] = []
     samples = 0
     for number, (x, y) in enumerate(batches):
-        try:
+        with numbered(number):
             found = measure(x, y)
-        except NumericalError as error:
-            raise NumericalError(error.what, f"scoring batch {number}", "check the weights and the images") from None
         total = _merge(total, samples, found, len(y))
         samples += len(y)
     if not total:

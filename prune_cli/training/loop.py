@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,8 +37,10 @@ class Feed:
 def fine_tune(model: nn.Module, mask: Mask, recipe: Recipe, feed: Feed, precision: str, title: str) -> list[Row]:
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
 
-    The weights that `mask` removes must be zero, and stay so. Raises NumericalError for a loss that is not finite.
+    The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
+    moving average, and the model ends as it. Raises NumericalError for a loss that is not finite.
     """
+    average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
     optimizer = SurvivorOptimizer(
         model, mask, recipe.optimizer, weight_decay=recipe.weight_decay, **recipe.optimizer_options()
     )
@@ -47,12 +50,15 @@ def fine_tune(model: nn.Module, mask: Mask, recipe: Recipe, feed: Feed, precisio
         for epoch in range(recipe.epochs):
             start = time.perf_counter()
             lr = optimizer.inner.param_groups[0]["lr"]
-            loss = _train_epoch(model, optimizer, recipe, feed.train(epoch), precision, progress, epoch)
-            row = {"epoch": epoch, "lr": lr, "train_loss": loss, **_evaluate_all(model, feed, precision)}
+            loss = _train_epoch(model, average, optimizer, recipe, feed.train(epoch), precision, progress, epoch)
+            evaluated = _evaluate_all(average.module if average else model, feed, precision)
+            row = {"epoch": epoch, "lr": lr, "train_loss": loss, **evaluated}
             rows.append(row | {"seconds": time.perf_counter() - start})
             progress.epoch(rows[-1], row[f"{judge(feed.evaluations)}_accuracy"])
             schedule.step(epoch + 1)
     optimizer.close()
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
     return rows
 
 
@@ -69,6 +75,7 @@ def best_row(rows: list[Row]) -> tuple[Row, str]:
 
 def _train_epoch(
     model: nn.Module,
+    average: ModelEmaV3 | None,
     optimizer: SurvivorOptimizer,
     recipe: Recipe,
     batches: Batches,
@@ -80,22 +87,35 @@ def _train_epoch(
     model.train()
     total, samples = 0.0, 0
     for step, (x, y) in enumerate(batches):
-        with autocast(x.device, precision):
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
-        value = loss.item()
+        optimizer.zero_grad()
+        value = _backward(model, x, y, recipe, precision)
         if not math.isfinite(value):
             raise NumericalError(
                 f"the loss is {value} while training", f"epoch {epoch}, batch {step}", "a lower recipe.lr"
             )
-        optimizer.zero_grad()
-        loss.backward()
         if recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(optimizer.parameters, recipe.clip_norm)
         optimizer.step()
+        if average is not None:
+            average.update(model)
         total, samples = total + value * len(y), samples + len(y)
         progress.step(value)
     return total / samples
+
+
+def _backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision: str) -> float:
+    """Gradients of the mean loss over the batch, computed in recipe.accumulation parts. Returns that loss.
+
+    y: labels_B, or targets_BK, the shares of the classes.
+    """
+    loss, size = 0.0, -(-len(y) // recipe.accumulation)
+    for part_x, part_y in zip(x.split(size), y.split(size), strict=True):
+        with autocast(x.device, precision):
+            logits = model(part_x)
+        part = F.cross_entropy(logits.float(), part_y, label_smoothing=recipe.label_smoothing) * (len(part_y) / len(y))
+        part.backward()
+        loss += part.item()
+    return loss
 
 
 def _evaluate_all(model: nn.Module, feed: Feed, precision: str) -> Row:

@@ -31,8 +31,12 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float | None = None  # for the optimisers that have one; None leaves torch's own default
     label_smoothing: float = 0.0
+    cutmix_alpha: float = 0.0  # of the Beta distribution of the rectangle's share; 0: no CutMix
+    cutmix_prob: float = 1.0  # share of the batches that are mixed
     horizontal_flip: bool = False
     clip_norm: float | None = None  # largest norm of all gradients together
+    accumulation: int = 1  # parts that a batch is computed in, for less memory; the step is that of the whole batch
+    ema_decay: float | None = None  # of a moving average of the weights, which is then evaluated and kept; None: off
     smoke: bool = False  # marks a run whose figures mean nothing
     train_batches: int | None = None  # batches an epoch at most
     test_images: int | None = None  # images evaluated at most, of each split
@@ -47,16 +51,20 @@ class Recipe:
             "warmup_epochs": 0,
             "warmup_lr": 0,
             "weight_decay": 0,
+            "cutmix_alpha": 0,
+            "accumulation": 1,
         }
         optional = {"momentum": 0, "clip_norm": 0, "train_batches": 1, "test_images": 1}
         for name, low in (least | optional).items():
             value = getattr(self, name)
             if value is not None and not low <= value < float("inf"):
                 raise ConfigError(f"recipe.{name} must be {low} or more, not {value}", f"recipe.{name}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(
-                f"recipe.label_smoothing lies in [0, 1), not {self.label_smoothing}", "recipe.label_smoothing"
-            )
+        for name in ("label_smoothing", "ema_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"recipe.{name} lies in [0, 1), not {value}", f"recipe.{name}")
+        if not 0 <= self.cutmix_prob <= 1:
+            raise ConfigError(f"recipe.cutmix_prob lies in [0, 1], not {self.cutmix_prob}", "recipe.cutmix_prob")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
             raise ConfigError(
                 f"a warm-up of {self.warmup_epochs} epochs leaves none of {self.epochs} to train",

@@ -80,6 +80,27 @@ def test_a_share_that_leaves_a_part_empty_is_refused(root: Path, share: float) -
         load(root, share)
 
 
+@pytest.mark.parametrize(
+    ("images", "train", "validation"),
+    [(200, [15] * 10, [5] * 10), (40, [3] * 10, [1] * 10), (None, [15] * 10, [5] * 10)],
+)
+def test_so_many_training_images_are_drawn_before_the_share_is_kept_apart(
+    root: Path, images: int | None, train: list[int], validation: list[int]
+) -> None:
+    splits = FashionMnist(str(root), 0.25, images).load(Path("unused"))
+    assert splits.validation is not None
+    assert (a_class(splits.train), a_class(splits.validation)) == (train, validation)
+    assert a_class(splits.test) == [TEST_A_CLASS] * 10
+    assert splits.digest() == FashionMnist(str(root), 0.25, images).load(Path("unused")).digest()
+
+
+@pytest.mark.parametrize("images", [0, -1, 201])
+def test_a_number_of_training_images_out_of_range_is_refused(root: Path, images: int) -> None:
+    with pytest.raises(ConfigError, match="number of training images") as caught:
+        FashionMnist(str(root), 0, images).load(Path("unused"))
+    assert caught.value.where == "dataset.train_images"
+
+
 @pytest.mark.parametrize("stem", [TRAIN_IMAGES, TRAIN_LABELS, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 def test_a_missing_file_is_answered_with_how_to_get_it(root: Path, stem: str) -> None:
     (root / f"{stem}.gz").unlink()
@@ -139,6 +160,7 @@ def test_the_real_files_of_debian_are_read() -> None:
         [1000] * 10,
     ]
     assert splits.train.images_NCHW.shape[1:] == (1, 28, 28)
+    assert splits.digest() == "6eb905f867c5d15c1742b9b679ca5502f4c3e70dbabb85decb85b6a867b2f5b7"
     pixels = torch.cat([splits.train.images_NCHW, splits.validation.images_NCHW]).float() / 255
     assert float(pixels.mean()) == pytest.approx(0.2860, abs=1e-4)
     assert float(pixels.std()) == pytest.approx(0.3530, abs=1e-4)

@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prune_cli.common.errors import WeightsError
+from prune_cli.models import weights as weight_files
+from prune_cli.models.report_models import ViTB16
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
-from prune_cli.models.weights import Weights, build, check, locate, packaged_file, read, restore
-from prune_cli.runs.files import sha256
+from prune_cli.models.weights import Weights, build, check, locate, origin, packaged_file, read, restore
+from prune_cli.runs.files import sha256, write_json
 
 ARCH = "vit_tiny_patch16_224"
 
@@ -246,17 +248,23 @@ def test_hub_weights_that_cannot_be_fetched_are_answered_with_what_works_offline
     assert len(caught.value.lines()) == 3
 
 
-def test_hub_weights_in_the_cache_are_used_without_a_network(hub: Path) -> None:
-    """This tag was made from an .npz file, whose format timm must not expect here."""
-    model = TimmArch(ARCH)
+def cached(hub: Path, model: TimmArch, classes: int) -> tuple[Path, dict[str, Tensor]]:
+    """The model's file in the hub's cache, filled with made-up values."""
     torch.manual_seed(5)
-    tensors = {name: torch.rand_like(t) for name, t in model.build(1000).state_dict().items()}
+    tensors = {name: torch.rand_like(t) for name, t in model.build(classes).state_dict().items()}
     folder = hub / f"models--{model.hub_id.replace('/', '--')}"
     path = folder / "snapshots/1234/model.safetensors"
     path.parent.mkdir(parents=True)
     (folder / "refs").mkdir()
     (folder / "refs/main").write_text("1234")
     save_file(tensors, path)
+    return path, tensors
+
+
+def test_hub_weights_in_the_cache_are_used_without_a_network(hub: Path) -> None:
+    """This tag was made from an .npz file, whose format timm must not expect here."""
+    model = TimmArch(ARCH)
+    path, tensors = cached(hub, model, 1000)
 
     found = locate(model, fetch=False)
     assert found == locate(model) == Weights("hub", path, sha256(path))
@@ -279,3 +287,71 @@ def test_a_model_with_two_heads_takes_weights_of_other_classes(tmp_path: Path) -
     save_file(model.build(5).state_dict(), tmp_path / "w.safetensors")
     module = build(model, locate(model), 3, seed=0)
     assert {len(module.get_parameter(f"{head}.bias")) for head in ("head", "head_dist")} == {3}
+
+
+def test_another_tag_of_the_hub_is_another_file_and_fits_its_own_classes(hub: Path) -> None:
+    """augreg_in21k has 21,843 classes, the default tag of this architecture 1,000."""
+    model = TimmArch(ARCH, "hub:augreg_in21k")
+    path, tensors = cached(hub, model, 21843)
+    assert TimmArch(ARCH).hub_id != model.hub_id == "timm/vit_tiny_patch16_224.augreg_in21k"
+    found = locate(model, fetch=False)
+    assert found == Weights("hub", path, sha256(path), "augreg_in21k")
+    assert (found.name, origin(model, found)) == ("hub:augreg_in21k", "augreg_in21k")
+    module = build(model, found, 10, seed=0)
+    assert module.pretrained_cfg["tag"] == "augreg_in21k"  # type: ignore[index]
+    assert torch.equal(module.state_dict()["blocks.3.mlp.fc1.weight"], tensors["blocks.3.mlp.fc1.weight"])
+    assert len(module.get_parameter("head.bias")) == 10
+    assert locate(TimmArch(ARCH), fetch=False).path is None  # the default tag's file is not here
+
+
+def test_a_tag_after_hub_stands_above_the_tag_of_the_architecture() -> None:
+    model = ViTB16(weights="hub:augreg_in1k")
+    assert model.hub_id == "timm/vit_base_patch16_224.augreg_in1k"
+    assert ViTB16().hub_id == ViTB16(weights="random").hub_id == "timm/vit_base_patch16_224.augreg_in21k"
+    assert (model.title, model.input) == (ViTB16().title, ViTB16().input)
+    assert TimmArch("vit_base_patch16_224", "hub:mae").input.mean == (0.485, 0.456, 0.406)
+    assert (ViTB16().tag, model.tag) == ("augreg_in21k", "augreg_in1k")
+
+
+@pytest.mark.parametrize("tag", ["augreg_in1k", "", "augreg_in21k:more"])
+def test_an_unknown_tag_is_answered_with_those_there_are(tag: str) -> None:
+    with pytest.raises(WeightsError, match="timm has no weights") as caught:
+        locate(TimmArch(ARCH, f"hub:{tag}"))
+    assert caught.value.where == f"model.weights=hub:{tag}"
+    assert caught.value.hint == "there are: hub:augreg_in21k, hub:augreg_in21k_ft_in1k"
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with three packaged files of vit_micro, one of them with its card, and a file of another model."""
+    monkeypatch.setattr(weight_files, "PACKAGED", tmp_path)
+    for number, name in enumerate(("vit_micro", "vit_micro.600", "vit_micro.6000", "vit_micro_2.7")):
+        save_file({key: t + number for key, t in tensors.items()}, tmp_path / f"{name}.safetensors")
+    write_json(tmp_path / "vit_micro.6000.json", {"train_images": 6000})
+    return tmp_path
+
+
+def test_a_packaged_variant_is_a_file_of_its_own(packaged: Path, tensors: dict[str, Tensor]) -> None:
+    path = packaged / "vit_micro.600.safetensors"
+    found = locate(ViTMicro("packaged:600"))
+    assert found == Weights("packaged", path, sha256(path), "600")
+    assert found.name == "packaged:600"
+    assert torch.equal(built("packaged:600").state_dict()["norm.bias"], tensors["norm.bias"] + 1)
+    assert torch.equal(built("packaged").state_dict()["norm.bias"], tensors["norm.bias"])
+    assert len({locate(ViTMicro(weights)).sha256 for weights in ViTMicro.scales}) == 4
+
+
+@pytest.mark.usefixtures("packaged")
+@pytest.mark.parametrize("variant", ["60", "", "6", "../vit_micro", "*", "600.safetensors"])
+def test_an_unknown_packaged_variant_is_answered_with_those_there_are(variant: str) -> None:
+    with pytest.raises(WeightsError, match="vit_micro has no packaged weights") as caught:
+        locate(ViTMicro(f"packaged:{variant}"))
+    assert caught.value.where == f"model.weights=packaged:{variant}"
+    assert caught.value.hint == "there are: packaged, packaged:600, packaged:6000"
+
+
+def test_the_origin_of_weights_is_told_in_two_words(packaged: Path) -> None:
+    told = {w: origin(ViTMicro(w), locate(ViTMicro(w))) for w in ("random", "packaged:6000", "packaged:600")}
+    assert told == {"random": "from scratch", "packaged:6000": "6,000 images", "packaged:600": "packaged:600"}
+    mine = ViTMicro(str(packaged / "vit_micro_2.7.safetensors"))
+    assert origin(mine, locate(mine)) == "vit_micro_2.7.safetensors"

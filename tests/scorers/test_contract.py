@@ -15,7 +15,7 @@ from prune_cli.scorers import scorers as registry
 from prune_cli.scorers.snip_magnitude import sum_terms
 
 NAMES = list(registry.classes)
-WITHOUT_DATA = {"magnitude", "random"}
+WITHOUT_DATA = {"magnitude", "random", "synflow"}
 Batch = tuple[Tensor, Tensor]
 
 

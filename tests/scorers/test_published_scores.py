@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_cli import masks, scorers
+from prune_cli import masks, pipeline, scorers
 
 DATA = Path(__file__).parents[1] / "data"
 Scorer = Callable[..., dict[str, Tensor]]
@@ -73,6 +73,7 @@ def grasp_normalised(scores: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 METHODS: dict[str, tuple[str, dict, Callable]] = {
+    "synflow_one_shot": ("synflow", {}, dict),
     "magnitude": ("magnitude", {}, dict),
     "snip_sum_normalised": ("snip", {}, normalised),
     "grasp_T1_normalised": ("grasp", {"temperature": 1.0}, grasp_normalised),
@@ -122,6 +123,18 @@ def test_the_official_grasp_mask_is_ours_but_for_its_extra_weight(peer: Peer) ->
     check_official_grasp(peer, scorers.build("grasp", temperature=200.0))
 
 
+def synflow_overlap(peer: Peer, scorer: Scorer) -> float:
+    """The share of the published mask that ours holds too; the peer rounds the count its own way."""
+    ours = pipeline.find_mask(peer.model, [peer.batch()], peer.parameters, scorer, peer.sparsity)  # type: ignore[arg-type]
+    theirs = {name: keep.bool() for name, keep in peer.published("mask", "synflow_100").items()}
+    both = sum(int((ours[name] & theirs[name]).sum()) for name in ours)
+    return both / max(sum(int(keep.sum()) for keep in mask.values()) for mask in (ours, theirs))
+
+
+def test_a_hundred_rounds_of_synflow_overlap_with_the_published_mask(peer: Peer) -> None:
+    assert synflow_overlap(peer, scorers.build("synflow")) >= 0.99
+
+
 # -- mutants: the same checks reject them --------------------------------------------------------------------------
 
 
@@ -138,6 +151,8 @@ def times_weight_twice(scorer: Scorer) -> Scorer:
     [
         ("magnitude", changed(scorers.build("magnitude"), torch.neg)),
         ("magnitude", changed(scorers.build("magnitude"), torch.square)),
+        ("synflow_one_shot", changed(scorers.build("synflow"), torch.sqrt)),
+        ("synflow_one_shot", times_weight_twice(scorers.build("synflow"))),
         ("snip_sum_normalised", changed(scorers.build("snip"), torch.neg)),
         ("snip_sum_normalised", times_weight_twice(scorers.build("snip"))),
         ("grasp_T1_normalised", changed(scorers.build("grasp"), torch.neg)),
@@ -149,6 +164,10 @@ def times_weight_twice(scorer: Scorer) -> Scorer:
 def test_a_wrong_score_is_rejected(peer: Peer, method: str, mutant: Scorer) -> None:
     with pytest.raises(AssertionError):
         check_scores(peer, method, mutant)
+
+
+def test_one_round_of_synflow_is_no_hundred(peer: Peer) -> None:
+    assert synflow_overlap(peer, scorers.build("synflow", rounds=1)) < 0.99
 
 
 def test_a_wrong_grasp_mask_is_rejected(peer: Peer) -> None:

@@ -191,3 +191,53 @@ def test_bfloat16_changes_the_loss_a_little_and_is_summed_in_float32() -> None:
     full, half = (evaluate(model(), batches(0, 64), precision) for precision in ("fp32", "bf16"))
     assert full.loss != half.loss
     assert half.loss == pytest.approx(full.loss, rel=0.02)
+
+
+def test_a_batch_computed_in_parts_takes_the_step_of_the_whole_batch() -> None:
+    whole, parts = model(), model()
+    whole[2].p = parts[2].p = 0.0  # dropout draws once a part
+    given = [(X[:15], Y[:15])]  # parts of 4, 4, 4 and 3
+    mask = {"0.weight": torch.rand(8, 6, generator=generator(0, "mask")) < 0.5}
+    for module in (whole, parts):
+        with torch.no_grad():
+            module[0].weight.mul_(mask["0.weight"])
+    rows = [
+        trained(module, feed(lambda _: given, validation=False), mask=mask, accumulation=count, clip_norm=0.1)
+        for module, count in ((whole, 1), (parts, 4))
+    ]
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)  # the loss is taken in float32
+    assert rows[0][-1]["train_loss"] == pytest.approx(rows[1][-1]["train_loss"], rel=1e-5)
+    assert not bool(parts[0].weight[~mask["0.weight"]].any())
+
+
+def test_targets_can_be_shares_of_classes() -> None:
+    labels, shares = model(), model()
+    trained(labels, feed(lambda _: batches(0, 16)), label_smoothing=0.1)
+    trained(shares, feed(lambda _: [(x, F.one_hot(y, 3).float()) for x, y in batches(0, 16)]), label_smoothing=0.1)
+    for one, other in zip(labels.parameters(), shares.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_moving_average_is_evaluated_and_kept() -> None:
+    """Every step moves the average by 1 - decay towards the weights."""
+    plain = model()
+    average = [p.detach().clone() for p in plain.parameters()]
+    start = [p.detach().clone() for p in plain.parameters()]
+    trained(plain, feed(lambda _: batches(0, 16)), epochs=1, optimizer="sgd", lr=0.5)
+    expected = [a.lerp(p.detach(), 0.25) for a, p in zip(average, plain.parameters(), strict=True)]
+    averaged = model()
+    assert all(torch.equal(a, b) for a, b in zip(averaged.parameters(), start, strict=True))
+    rows = trained(averaged, feed(lambda _: batches(0, 16)), epochs=1, optimizer="sgd", lr=0.5, ema_decay=0.75)
+    for found, wanted in zip(averaged.parameters(), expected, strict=True):
+        torch.testing.assert_close(found.detach(), wanted)
+    assert rows[-1]["test_loss"] == pytest.approx(evaluate(averaged, batches(80, 96)).loss)
+
+
+def test_a_moving_average_revives_no_weight() -> None:
+    module = model()
+    mask = {"0.weight": torch.rand(8, 6, generator=generator(0, "mask")) < 0.5}
+    with torch.no_grad():
+        module[0].weight.mul_(mask["0.weight"])
+    trained(module, mask=mask, ema_decay=0.9)
+    assert not bool(module[0].weight[~mask["0.weight"]].any())

@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.config.schema import Point
+from prune_cli.pipeline import composer
+from prune_cli.runs.places import Places
 from prune_cli.training.recipe import Recipe
 
 
@@ -31,8 +34,21 @@ def test_the_micro_recipe_warms_up_for_an_epoch_and_follows_a_cosine() -> None:
     assert found[6] == pytest.approx((1e-3 + 1e-5) / 2, rel=1e-12)  # half of the way
 
 
+def of_file(name: str) -> Recipe:
+    return composer(Places()).settings(Point({"recipe": name})).recipe
+
+
+def test_the_papers_recipe_is_the_reports() -> None:
+    paper = of_file("paper")
+    wanted = {"epochs": 150, "batch_size": 128, "optimizer": "adam", "weight_decay": 0.0, "label_smoothing": 0.1}
+    wanted |= {"cutmix_alpha": 1.0, "cutmix_prob": 1.0, "horizontal_flip": False, "ema_decay": None, "clip_norm": None}
+    assert {name: getattr(paper, name) for name in wanted} == wanted
+    assert not paper.smoke and paper.train_batches is None and paper.test_images is None
+
+
 def test_the_papers_schedule_has_the_papers_rates() -> None:
-    found = rates(Recipe(epochs=150, lr=1e-3, min_lr=1e-4, warmup_epochs=10, warmup_lr=5e-5))
+    found = rates(of_file("paper"))
+    assert len(found) == 150
     assert found[0] == pytest.approx(5e-5, rel=1e-12)
     assert found[5] == pytest.approx(5e-5 + 5 * (1e-3 - 5e-5) / 10, rel=1e-12)
     assert found[10] == pytest.approx(1e-3, rel=1e-12)
@@ -76,6 +92,10 @@ WRONG: list[dict[str, Any]] = [
     {"label_smoothing": -0.1},
     {"label_smoothing": math.nan},
     {"clip_norm": -1.0},
+    {"cutmix_alpha": -1.0},
+    {"cutmix_prob": 1.5},
+    {"accumulation": 0},
+    {"ema_decay": 1.0},
     {"train_batches": 0},
     {"test_images": 0},
     {"optimizer": "lbfgs"},

@@ -1,0 +1,1 @@
+"""What is measured on finished runs: numbers in, numbers out; files and pictures are made elsewhere."""

@@ -1,0 +1,165 @@
+"""`prune-cli drift`: how far dense fine-tuning moves the weights, by scale of pre-training (the report's Figure 5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_file
+from torch import Tensor
+
+from prune_cli import pipeline
+from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
+from prune_cli.commands.sweep import Planned, jobs_of, settings_of
+from prune_cli.commands.train import train
+from prune_cli.common.terminal import note, print_table
+from prune_cli.config.schema import Settings
+from prune_cli.models.weights import origin
+from prune_cli.report.figures import Panel, density, draw, reach
+from prune_cli.report.tables import human
+from prune_cli.runs.files import write_csv
+from prune_cli.runs.places import Places
+
+CSV, PNG = "drift.csv", "drift.png"
+TITLED = ("model.name", "model.weights", "dataset.name")  # parts of an identity that have a title
+COLUMNS = ("Point", "Parameters", "Count", "Within 1 % of std [%]", "Correlation", "‖Δ‖/‖before‖", "Mean |Δ|", "Run")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A point whose training is finished: its job, its record, its model file, and what sets it apart from the others."""
+
+    job: pipeline.Job
+    record: dict[str, Any]
+    model: Path
+    title: str
+
+    def pairs(self) -> list[tuple[str, Tensor, Tensor]]:
+        """Each parameter but those of the head, before training (the job makes it again) and after it."""
+        before, after = moving(pipeline.build_model(self.job)[0]), load_file(self.model)
+        return [(name, tensor.cpu(), after[name]) for name, tensor in before.items()]
+
+    def prunable(self) -> list[tuple[Tensor, Tensor]]:
+        """The same of the prunable weights alone. They are drawn: norms around 1 would make the rest a dot."""
+        names = pipeline.outline(self.job)[1]
+        return [(before, after) for name, before, after in self.pairs() if name in names]
+
+
+def plan(words: Iterable[str], places: Places) -> Planned:
+    """The dense training runs to compare, by hash, each once. Raises RequestError before any work starts."""
+    points = settings_of(["sparsity=dense", *words], places, otherwise=_scales)
+    return jobs_of(points, places, "train")
+
+
+def drift(planned: Planned, places: Places) -> pd.DataFrame:
+    """Train what is not finished, write drift.csv and drift.png, and return the rows of the first."""
+    points = _trained(planned, places)
+    table = pd.concat([_measured(point) for point in points], ignore_index=True)
+    write_csv(places.results / CSV, table)
+    limit = max(_reach(point) for point in points)
+    panels = [_panel(point, limit, table) for point in points]
+    draw(panels, limit, _heading(points), places.results / PNG)
+    return table
+
+
+def show_drift(table: pd.DataFrame, places: Places) -> None:
+    """Print the rows over several tensors, and say where the rest is."""
+    if table.smoke.any():
+        note("smoke run: its figures mean nothing")
+    overall = table[table.tensor.isin([ALL, PRUNABLE])]
+    print_table("", COLUMNS, [_row(row) for _, row in overall.iterrows()])
+    note(f"every tensor: {places.results / CSV}; the picture: {places.results / PNG}")
+
+
+def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, with null for what has no value."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def _scales(settings: Settings) -> dict[str, list[str]]:
+    """The weights to compare where nothing says which: the model's scales of pre-training, down to none."""
+    model = settings.model
+    return {"model.weights": list(dict.fromkeys(getattr(model, "scales", (model.weights, "random"))))}
+
+
+def _trained(planned: Planned, places: Places) -> list[Trained]:
+    points = []
+    for number, ((job, _), title) in enumerate(zip(planned.values(), _titles(planned), strict=True), start=1):
+        note(f"[{number}/{len(planned)}] {title}")
+        record = train(job, places)
+        points.append(Trained(job, record, places.runs / "train" / record["hash"] / "model.safetensors", title))
+    return points
+
+
+def _titles(planned: Planned) -> list[str]:
+    """What sets each point apart from the others; of a point alone, where its weights come from."""
+    identities = pd.json_normalize([found["identity"] for _, found in planned.values()])
+    several = identities.columns[identities.astype(str).nunique(dropna=False) > 1].drop(
+        "dataset.digest", errors="ignore"
+    )
+    varying = [str(key) for key in several]
+    others = {_group(key) for key in varying if key.endswith(".name")}  # another model has other options anyway
+    told = [key for key in varying if _group(key) not in others or key in TITLED] or ["model.weights"]
+    rows = zip(planned.values(), identities.iterrows(), strict=True)
+    return [", ".join(_words(key, job, row[key]) for key in told) for (job, _), (_, row) in rows]
+
+
+def _group(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _words(key: str, job: pipeline.Job, value: Any) -> str:
+    """One difference: a title where there is one, else the option as it is typed."""
+    settings = job.settings
+    if key == "model.weights":
+        return origin(settings.model, job.weights)
+    if key in TITLED:
+        return getattr(settings, _group(key)).title
+    return f"{key}={'default' if value is None or value != value else value}"  # NaN: the option is at its default
+
+
+def _measured(point: Trained) -> pd.DataFrame:
+    """The rows of one point, each with what the point is."""
+    table = measure(point.pairs(), pipeline.outline(point.job)[1])
+    known = ("model", "dataset", "seed", "smoke", "accuracy_last")
+    about = {"run": point.record["hash"], "point": point.title, "weights": point.job.weights.name}
+    about |= {key: point.record[key] for key in known}
+    return pd.DataFrame([about] * len(table)).join(table)
+
+
+def _reach(point: Trained) -> float:
+    """How far the prunable weights reach, before or after training."""
+    return max(reach(tensors) for tensors in zip(*point.prunable(), strict=True))
+
+
+def _panel(point: Trained, limit: float, table: pd.DataFrame) -> Panel:
+    row = table[(table.run == point.record["hash"]) & (table.tensor == PRUNABLE)].iloc[0]
+    stay, moved = f"{100 * row.share_within_1pct:.1f} % stay", f"‖Δ‖/‖x‖ = {row.relative_l2:.2f}"
+    caption = f"{stay},  r = {row.correlation:.3f},  {moved}"
+    return Panel(point.title, caption, density(point.prunable(), limit))
+
+
+def _heading(points: list[Trained]) -> str:
+    """Models and datasets, each once, and what the word in the captions means."""
+    names = [
+        ", ".join(dict.fromkeys(point.record[f"{part}_title"] for point in points)) for part in ("model", "dataset")
+    ]
+    smoke = " [smoke]" if any(point.record["smoke"] for point in points) else ""
+    return f"{' on '.join(names)}{smoke}: prunable weights\nstay: moved by less than 1 % of their tensor's std"
+
+
+def _row(row: pd.Series) -> tuple[str, ...]:
+    return (
+        row["point"],
+        row["tensor"],
+        human(row["count"]),
+        f"{100 * row['share_within_1pct']:.1f}",
+        f"{row['correlation']:.4f}",
+        f"{row['relative_l2']:.3f}",
+        f"{row['mean_abs_change']:.2e}",
+        row["run"],
+    )

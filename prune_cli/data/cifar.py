@@ -1,0 +1,199 @@
+"""cifar10 and cifar100: 60,000 photographs of 32×32 each, in the "python version" of their own page."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from prune_cli.common.errors import DataError
+from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.terminal import note
+from prune_cli.data.pickles import read_arrays
+from prune_cli.data.registry import Split, Splits, datasets
+from prune_cli.data.shares import check_validation, hold_out
+
+SHAPE = (3, 32, 32)
+
+
+class _File(NamedTuple):
+    where: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class _Cifar:
+    """The batches under `root` (None: the data folder), unpacked or in their archive; the MD5 of each is checked.
+
+    verify: False for files of one's own in the same format. validation: the share of each class that is kept apart.
+    """
+
+    root: str | None = field(default=None, metadata=OUTSIDE)
+    download: bool = field(default=False, metadata=OUTSIDE)
+    verify: bool = field(default=True, metadata=OUTSIDE)
+    validation: float = 0.0
+
+    name: ClassVar[str]
+    published: ClassVar[type[CIFAR10]]  # torchvision's own: the names and the MD5 of the files
+    labels: ClassVar[str]  # the key of the labels in a batch
+
+    def __post_init__(self) -> None:
+        check_validation(self.validation)
+
+    def load(self, home: Path) -> Splits:
+        """Read every batch, after fetching them if `download` says so. Raises DataError that names the file."""
+        self.build(home)
+        files = self._files(self._root(home))
+        classes = _classes(files[self.published.meta["filename"]], self.published.meta["key"])
+        train, test = (
+            _joined(_batch(files[name], self.labels, len(classes)) for name, _ in listed)
+            for listed in (self.published.train_list, self.published.test_list)
+        )
+        kept, held = hold_out(train, self.validation, self.name)
+        return Splits(kept, held, test, classes)
+
+    def build(self, home: Path) -> None:
+        """Fetch the archive and unpack it, if that is wanted and it is not here. Raises DataError."""
+        root = self._root(home)
+        if not self.download or self._folder(root) or self._archive(root):
+            return
+        place = self._place(root).parent
+        note(f"fetching {self.published.url} (about 170 MB) to {place}")
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            self.published(place, download=True)
+        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+            hint = f"fetch {self.published.filename} by other means and put it there"
+            raise DataError(f"{self.name} could not be fetched: {error}", str(place), hint) from None
+
+    def _root(self, home: Path) -> Path:
+        return Path(self.root).expanduser() if self.root else home / self.name
+
+    def _md5s(self) -> dict[str, str]:
+        """Of every file that is read, by its name."""
+        listed = dict(map(tuple, [*self.published.train_list, *self.published.test_list]))
+        return listed | {self.published.meta["filename"]: self.published.meta["md5"]}
+
+    def _folder(self, root: Path) -> Path | None:
+        """The unpacked folder with all its files, or None."""
+        folders = (root, root / self.published.base_folder)
+        return next((place for place in folders if all((place / name).is_file() for name in self._md5s())), None)
+
+    def _archive(self, root: Path) -> Path | None:
+        return next((path for path in (root, root / self.published.filename) if path.is_file()), None)
+
+    def _files(self, root: Path) -> dict[str, _File]:
+        """Every file by its name, checked."""
+        files = self._read(root)
+        for name, md5 in self._md5s().items():
+            if name not in files:
+                raise self._missing(root, name)
+            self._check(files[name], md5)
+        return files
+
+    def _read(self, root: Path) -> dict[str, _File]:
+        """What there is of the files; a whole folder goes before the archive."""
+        folder, archive = self._folder(root), self._archive(root)
+        if folder is None and archive is not None:
+            self._check(_File(str(archive), archive.read_bytes()), self.published.tgz_md5)
+            return _unpacked(archive, self.published.base_folder)
+        paths = {name: (folder or self._place(root)) / name for name in self._md5s()}
+        return {name: _File(str(path), path.read_bytes()) for name, path in paths.items() if path.is_file()}
+
+    def _place(self, root: Path) -> Path:
+        """Where the folder would be."""
+        return root if root.name == self.published.base_folder else root / self.published.base_folder
+
+    def _missing(self, root: Path, name: str) -> DataError:
+        return DataError(
+            f"{self.name} is not here: no {name}",
+            str(self._archive(root) or self._place(root)),
+            f"dataset.download=true, or dataset.root=FOLDER with {self.published.base_folder}",
+        )
+
+    def _check(self, file: _File, md5: str) -> None:
+        found = hashlib.md5(file.raw, usedforsecurity=False).hexdigest()
+        if self.verify and found != md5:
+            raise DataError(
+                f"this is not the published file: its MD5 is {found}, not {md5}",
+                file.where,
+                "delete it, then dataset.download=true; dataset.verify=false for files of your own",
+            )
+
+
+@datasets.register("cifar10")
+@dataclass(frozen=True)
+class Cifar10(_Cifar):
+    """Ten classes; 50,000 training and 10,000 test images."""
+
+    title, published, labels = "CIFAR-10", CIFAR10, "labels"
+
+
+@datasets.register("cifar100")
+@dataclass(frozen=True)
+class Cifar100(_Cifar):
+    """A hundred classes (the fine ones); 50,000 training and 10,000 test images."""
+
+    title, published, labels = "CIFAR-100", CIFAR100, "fine_labels"
+
+
+def _unpacked(archive: Path, folder: str) -> dict[str, _File]:
+    """The plain files of one folder of the archive by their names; nothing is written. Raises DataError."""
+    found = {}
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                parent, _, name = member.name.removeprefix("./").rpartition("/")
+                if parent == folder and (content := opened.extractfile(member)) is not None:
+                    found[name] = _File(f"{archive}: {member.name}", content.read())
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise _damaged(str(archive), str(error)) from None
+    return found
+
+
+def _classes(file: _File, key: str) -> tuple[str, ...]:
+    names = _contents(file).get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _damaged(file.where, f"no list of names under {key}")
+    return tuple(names)
+
+
+def _batch(file: _File, key: str, classes: int) -> tuple[Tensor, Tensor]:
+    """images_NCHW uint8 and labels_N of one batch: a row is an image, channel by channel, each row by row."""
+    found = _contents(file)
+    data, labels = found.get("data"), found.get(key)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (np.prod(SHAPE),):
+        raise _damaged(file.where, "its data are not rows of 3,072 bytes")
+    if not isinstance(labels, list) or len(labels) != len(data):
+        raise _damaged(file.where, f"no list of {len(data):,} {key}")
+    if not all(isinstance(label, int) and 0 <= label < classes for label in labels):
+        raise _damaged(file.where, f"its {key} do not lie in 0 … {classes - 1}")
+    return torch.from_numpy(data.reshape(-1, *SHAPE).copy()), torch.tensor(labels, dtype=torch.int64)
+
+
+def _joined(batches: Iterable[tuple[Tensor, Tensor]]) -> Split:
+    images, labels = zip(*batches, strict=True)
+    return Split(torch.cat(images), torch.cat(labels))
+
+
+def _contents(file: _File) -> dict[str, Any]:
+    try:
+        found = read_arrays(file.raw)
+    except ValueError as error:
+        raise _damaged(file.where, str(error)) from None
+    if not isinstance(found, dict):
+        raise _damaged(file.where, "no dictionary in it")
+    return found
+
+
+def _damaged(where: str, reason: str) -> DataError:
+    return DataError(f"this file is damaged: {reason}", where, "delete it, then dataset.download=true")

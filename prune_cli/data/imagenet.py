@@ -1,0 +1,110 @@
+"""imagenet1k: 1.3 million photographs of 1,000 classes; or any other train and val folders laid out in the same way."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torchvision.datasets import ImageNet
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.imagenet import ARCHIVE_META
+
+from prune_cli.common.errors import DataError
+from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.terminal import note
+from prune_cli.data.registry import Splits, datasets
+from prune_cli.data.shares import check_validation, hold_out
+from prune_cli.data.splits import FileSplit
+
+ARCHIVES = [file for file, _ in ARCHIVE_META.values()]
+HOW = f"put {', '.join(ARCHIVES[:2])} and {ARCHIVES[2]} (image-net.org, with an account) under dataset.root"
+
+
+@datasets.register("imagenet1k")
+@dataclass(frozen=True)
+class ImageNet1k:
+    """The folders train and val under `root` (None: the data folder), with a folder of images a class; val is the test set.
+
+    Where they are not there yet, the three published archives are unpacked. validation: the share of each class of the
+    training images that is kept apart.
+    """
+
+    root: str | None = field(default=None, metadata=OUTSIDE)
+    download: bool = field(default=False, metadata=OUTSIDE)
+    validation: float = 0.0
+
+    title = "ImageNet-1K"
+
+    def __post_init__(self) -> None:
+        check_validation(self.validation)
+
+    def load(self, home: Path) -> Splits:
+        """List the images, after unpacking the archives if need be. Raises DataError."""
+        self.build(home)
+        root = self._root(home)
+        (train, classes), (test, others) = _listed(root, "train"), _listed(root, "val")
+        if classes != others:
+            odd = sorted({*classes} ^ {*others})
+            raise DataError(
+                f"train and val differ in {len(odd)} classes, {odd[0]} first",
+                str(root),
+                "each needs the same class folders",
+            )
+        kept, held = hold_out(train, self.validation, "imagenet1k")
+        return Splits(kept, held, test, classes)
+
+    def build(self, home: Path) -> None:
+        """Unpack the archives where a folder is missing: torchvision checks their MD5 and does it. Raises DataError."""
+        root = self._root(home)
+        missing = [split for split in ("train", "val") if not (root / split).is_dir()]
+        if not missing:
+            return
+        needed = [ARCHIVE_META[part][0] for part in (*missing, "devkit")]
+        if not all((root / archive).is_file() for archive in needed):
+            reason = "cannot be fetched without an account" if self.download else f"is not here: no {missing[0]} folder"
+            raise DataError(f"imagenet1k {reason}", str(root), HOW)
+        note(f"unpacking ImageNet under {root}: 150 GB, which takes an hour or more")
+        for split in missing:
+            _unpack(root, split)
+
+    def _root(self, home: Path) -> Path:
+        return Path(self.root).expanduser() if self.root else home / "imagenet1k"
+
+
+def _unpack(root: Path, split: str) -> None:
+    try:
+        ImageNet(root, split)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise DataError(f"the archives could not be unpacked: {error}", str(root), HOW) from None
+
+
+def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
+    """The images of a split, sorted by class folder and name, and the names of the class folders."""
+    inside = _names(root / split, folders=True)
+    loose = [name for name in _names(root / split, folders=False) if name.endswith(".tar") or _is_image(name)]
+    if loose or not inside:
+        reason = f"{loose[0]} lies outside of the class folders" if loose else "there is no class folder in it"
+        hint = "if unpacking was interrupted, delete this folder and start again"
+        raise DataError(reason, str(root / split), hint)
+    paths, labels = [], []
+    for label, name in enumerate(inside):
+        images = [image for image in _names(root / split / name, folders=False) if _is_image(image)]
+        if not images:
+            raise DataError(
+                "this class has no images", str(root / split / name), "fetch them, or delete the folder in both"
+            )
+        paths += [f"{split}/{name}/{image}" for image in images]
+        labels += [label] * len(images)
+    return FileSplit(tuple(paths), torch.tensor(labels), root), tuple(inside)
+
+
+def _names(folder: Path, folders: bool) -> list[str]:
+    """The files, or the folders, in a folder: sorted, without the hidden ones."""
+    with os.scandir(folder) as found:
+        return sorted(entry.name for entry in found if entry.is_dir() == folders and not entry.name.startswith("."))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMG_EXTENSIONS)

@@ -1,0 +1,33 @@
+"""Images brought to a size: those in memory and those in files, by the same resize and crop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as image_ops
+
+from prune_cli.common.errors import DataError
+
+INTERPOLATION = image_ops.InterpolationMode.BICUBIC
+
+
+def cover(images: Tensor, height: int, width: int) -> Tensor:
+    """uint8 images (…, H, W) resized so that they cover height × width, the middle kept; the right size is left alone."""
+    if tuple(images.shape[-2:]) == (height, width):
+        return images
+    scale = max(height / images.shape[-2], width / images.shape[-1])
+    size = [max(low, round(side * scale)) for low, side in zip((height, width), images.shape[-2:], strict=True)]
+    return image_ops.center_crop(image_ops.resize(images, size, INTERPOLATION, antialias=True), [height, width])
+
+
+def read_rgb(path: Path) -> Tensor:
+    """The image in a file as uint8 (3, H, W); the kind is told by the content, not by the name. Raises DataError."""
+    try:
+        with Image.open(path) as opened:
+            return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"this image cannot be read: {error}", str(path), "fetch the file again") from None

@@ -1,0 +1,51 @@
+"""optdigits: 1,797 real handwritten digits of 8×8 that the package scikit-learn ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prune_cli.common.errors import DataError
+from prune_cli.data.registry import Split, Splits, datasets
+from prune_cli.data.shares import check_validation, hold_out
+
+TEST = 0.2  # share of each class
+CLASSES = tuple(map(str, range(10)))
+DIGEST = "cc78b662b4e839c49cd30e6eaefeba811ad5278ec168f967f1364423a27d84cd"  # of the split into train and test
+
+
+@datasets.register("optdigits")
+@dataclass(frozen=True)
+class OptDigits:
+    """A fixed, stratified fifth is the test set; a `validation` share of the rest, stratified, is kept apart."""
+
+    validation: float = 0.1
+
+    title = "OptDigits"
+
+    def __post_init__(self) -> None:
+        check_validation(self.validation)
+
+    def load(self, home: Path) -> Splits:  # noqa: ARG002 - they come with a package
+        """Split scikit-learn's digits. Raises DataError if they are not the known ones."""
+        train, test = hold_out(_digits(), TEST, "optdigits", "test")
+        assert test is not None
+        if Splits(train, None, test, CLASSES).digest() != DIGEST:
+            what = "scikit-learn's digits are not those that optdigits is made of"
+            raise DataError(what, "sklearn.datasets.load_digits", "pip install scikit-learn==1.9.1")
+        kept, held = hold_out(train, self.validation, "optdigits")
+        return Splits(kept, held, test, CLASSES)
+
+    def build(self, home: Path) -> None:
+        """Nothing to make: they are read in no time."""
+
+
+def _digits() -> Split:
+    """All of them, their values from 0 … 16 spread over a byte."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = (torch.from_numpy(pixels) * 255 / 16).round().to(torch.uint8)
+    return Split(images.view(-1, 1, 8, 8), torch.from_numpy(labels).long())

@@ -1,0 +1,69 @@
+"""Parts of a split, drawn class by class, always the same ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prune_cli.common.errors import ConfigError
+from prune_cli.common.random import generator
+from prune_cli.data.splits import AnySplit, S
+from prune_cli.masks.allocate import largest_remainder
+
+
+def check_validation(share: float) -> None:
+    """Raise ConfigError unless the validation share lies in [0, 1)."""
+    if not 0 <= share < 1:
+        raise ConfigError(
+            f"the validation share lies in [0, 1), not {share}", "dataset.validation", "dataset.validation=0.1"
+        )
+
+
+def hold_out(split: S, share: float, name: str, purpose: str = "validation") -> tuple[S, S | None]:
+    """Keep `share` of each class of dataset `name` apart; the order within both parts stays. Raises ConfigError."""
+    if share == 0:
+        return split, None
+    counts = {label: round(share * images) for label, images in _by_class(split).items()}
+    held = _drawn(split, counts, name, purpose)
+    if held.all() or not held.any():
+        raise ConfigError(
+            f"a {purpose} share of {share:g} leaves a part of the {len(split)} training images empty",
+            f"dataset.{purpose}",
+            f"dataset.{purpose}=0.1",
+        )
+    return split.take(~held), split.take(held)
+
+
+def check_train_images(images: int | None, at_most: int | None = None) -> None:
+    """Raise ConfigError unless the number of training images lies in 1 … at_most; None is all of them."""
+    if images is not None and (images < 1 or (at_most is not None and images > at_most)):
+        known = "1 or more" if at_most is None else f"1 … {at_most:,}"
+        raise ConfigError(f"the number of training images is {known}, not {images:,}", "dataset.train_images")
+
+
+def only(split: S, images: int | None, name: str) -> S:
+    """So many images of dataset `name`, in proportion to its classes (largest remainder); None is all.
+
+    A smaller number draws from the same order of each class, so it repeats what a larger one holds. Raises ConfigError.
+    """
+    check_train_images(images, len(split))
+    if images is None:
+        return split
+    sizes = _by_class(split)
+    shares = largest_remainder({str(label): size for label, size in sizes.items()}, images)
+    return split.take(_drawn(split, {label: shares[str(label)] for label in sizes}, name, "train_images"))
+
+
+def _by_class(split: AnySplit) -> dict[int, int]:
+    labels, counts = split.labels_N.unique(return_counts=True)
+    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+def _drawn(split: AnySplit, counts: dict[int, int], name: str, purpose: str) -> Tensor:
+    """A bool mask that is True at so many images of each class."""
+    drawn = torch.zeros(len(split), dtype=torch.bool)
+    for label, count in counts.items():
+        places = (split.labels_N == label).nonzero().squeeze(1)
+        order = torch.randperm(len(places), generator=generator(0, name, purpose, label))
+        drawn[places[order[:count]]] = True
+    return drawn

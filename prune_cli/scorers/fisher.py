@@ -1,0 +1,69 @@
+"""fisher: θ² · E[(∂ℓ/∂θ)²], the diagonal of the empirical Fisher information (Theis et al. 2018, "Faster gaze prediction
+with dense networks and Fisher pruning"; Singh and Alistarh 2020 call it the diagonal baseline)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from prune_cli.common.errors import ConfigError
+from prune_cli.scorers.gradients import check_finite, numbered, probing
+from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+
+
+@scorers.register("fisher")
+@dataclass(frozen=True)
+class Fisher:
+    """s(θ) = θ² · mean over samples of g², g the gradient of ONE sample's cross-entropy: per sample, then squared.
+
+    chunk_mib: memory [MiB] that the gradients of the samples measured together may take; one sample at least.
+    """
+
+    chunk_mib: int = 1024
+
+    title = "Fisher"
+
+    def __post_init__(self) -> None:
+        if self.chunk_mib < 1:
+            raise ConfigError(f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib")
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
+        """Score the weights; higher = keep."""
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        samples = 0
+        with probing(model, {}), sdpa_kernel([SDPBackend.MATH]), torch.no_grad():
+            for number, (x, y) in enumerate(batches):
+                for part_x, part_y in self._chunks(x, y, parameters):
+                    losses = _add_squares(total, model, part_x, part_y, parameters)
+                    with numbered(number):
+                        check_finite(losses, "loss")
+                samples += len(y)
+        if not samples:
+            raise ValueError("scores need at least one batch")
+        return {name: t.mul_(parameters[name].detach().square()).div_(samples) for name, t in total.items()}
+
+    def _chunks(self, x: Tensor, y: Tensor, parameters: Parameters) -> zip:
+        sample = sum(p.numel() * p.element_size() for p in parameters.values())
+        size = max(1, self.chunk_mib * 2**20 // sample)
+        return zip(x.split(size), y.split(size), strict=True)
+
+
+def _add_squares(total: Scores, model: nn.Module, x: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
+    """Add each sample's squared gradient to `total`; returns the losses."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    keys = {name: names[id(p)] for name, p in parameters.items()}
+
+    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        logits = functional_call(model, {keys[name]: w for name, w in weights.items()}, (image.unsqueeze(0),))
+        return F.cross_entropy(logits, label.unsqueeze(0))
+
+    weights = {name: p.detach() for name, p in parameters.items()}
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(None, 0, 0))(weights, x, y)
+    for name in total:
+        total[name] += gradients.pop(name).square_().sum(0)
+    return losses

@@ -1,0 +1,57 @@
+"""synflow: |θ · ∂R/∂θ|, R the synaptic flow (Tanaka et al., "Pruning neural networks without any data by iteratively
+conserving synaptic flow", 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from prune_cli.common.errors import ConfigError
+from prune_cli.scorers.gradients import check_finite, quiet
+from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+
+
+@scorers.register("synflow")
+@dataclass(frozen=True)
+class SynFlow:
+    """s(θ) = |θ| · ∂R/∂|θ|, R the sum of the outputs for an input of ones once every entry of the state is made absolute.
+
+    No data: of the batches only the shape of an image is read. Computed in float64, because R grows with the depth and
+    float32 overflows. rounds: the mask is found in so many of them, each at density**(round / rounds) of the model that
+    the round before left (see pipeline.find_mask); a call scores once.
+    """
+
+    rounds: int = 100
+
+    title = "SynFlow"
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ConfigError(f"rounds must be 1 or more, not {self.rounds}", "scorer.rounds", "scorer.rounds=100")
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
+        """Score the weights; higher = keep."""
+        image, _ = next(iter(batches))
+        device = torch.device("cpu") if image.device.type == "mps" else image.device  # which has no float64
+        state = {name: _absolute(t, device) for name, t in _state(model).items()}
+        owners = {id(p): name for name, p in model.named_parameters()}
+        chosen = {name: state[owners[id(p)]].requires_grad_() for name, p in parameters.items()}
+        ones = torch.ones(1, *image.shape[1:], dtype=torch.float64, device=device)
+        with quiet(model), sdpa_kernel([SDPBackend.MATH]):
+            flow = functional_call(model, state, (ones,)).sum()
+        check_finite(flow, "synaptic flow")
+        slopes = torch.autograd.grad(flow, list(chosen.values()), materialize_grads=True)
+        return {name: slope.mul_(chosen[name].detach()) for name, slope in zip(chosen, slopes, strict=True)}
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _absolute(tensor: Tensor, device: torch.device) -> Tensor:
+    tensor = tensor.detach().to(device)
+    return tensor.double().abs() if tensor.is_floating_point() else tensor
