@@ -3,7 +3,7 @@ with dense networks and Fisher pruning"; Singh and Alistarh 2020 call it the dia
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.registry import OUTSIDE
 from prune_cli.scorers.gradients import check_finite, numbered, probing
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
@@ -24,7 +25,7 @@ class Fisher:
     chunk_mib: memory [MiB] that the gradients of the samples measured together may take; one sample at least.
     """
 
-    chunk_mib: int = 1024
+    chunk_mib: int = field(default=1024, metadata=OUTSIDE)
 
     title = "Fisher"
 

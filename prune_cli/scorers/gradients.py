@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -45,31 +45,42 @@ def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
 
 def mean_gradients(model: nn.Module, batches: Batches, parameters: Parameters, temperature: float = 1.0) -> Gradients:
     """∂L/∂θ, L the mean over all samples of the cross-entropy of logits / temperature."""
-    with probing(model, parameters):
-        return _weighted(batches, parameters, lambda x, y: _gradients(model, x, y, parameters, temperature))
+    with probing(model, parameters), _gathered(parameters) as gathered:
+        for number, (x, y) in enumerate(batches):
+            with numbered(number):
+                _loss(model, x, y, temperature).backward(inputs=list(parameters.values()))
+            gathered.samples += len(y)
+    return gathered.mean
 
 
 def hessian_vector_products(
     model: nn.Module, batches: Batches, parameters: Parameters, vectors: Gradients, temperature: float = 1.0
 ) -> Gradients:
     """H v, H the second derivative of that same L among `parameters`, by a second backward pass."""
-    v = [vectors[name] for name in parameters]
-
-    def product(x: Tensor, y: Tensor) -> Sequence[Tensor]:
-        gradients = _gradients(model, x, y, parameters, temperature, create_graph=True)
-        return torch.autograd.grad(gradients, list(parameters.values()), v, materialize_grads=True)
-
+    weights, v = list(parameters.values()), [vectors[name] for name in parameters]
     # fused attention has no double backward on the CPU; the math kernel computes the same thing
-    with probing(model, parameters), sdpa_kernel(SDPBackend.MATH):
-        return _weighted(batches, parameters, product)
+    with probing(model, parameters), _gathered(parameters) as gathered, sdpa_kernel(SDPBackend.MATH):
+        for number, (x, y) in enumerate(batches):
+            with numbered(number):
+                loss = _loss(model, x, y, temperature)
+            slopes = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+            curved = [(slope, of) for slope, of in zip(slopes, v, strict=True) if slope.requires_grad]
+            if curved:
+                torch.autograd.backward(*map(list, zip(*curved, strict=True)), inputs=weights)
+            gathered.samples += len(y)
+    return gathered.mean
 
 
-def _gradients(
-    model: nn.Module, x: Tensor, y: Tensor, parameters: Parameters, temperature: float, create_graph: bool = False
-) -> Sequence[Tensor]:
-    loss = F.cross_entropy(model(x) / temperature, y)
-    check_finite(loss, "loss")
-    return torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph, materialize_grads=True)
+def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
+    """The same samples in batches whose activations take about `mib` MiB at most, one sample at least.
+
+    What a sample's activations take is measured on the first: the tensors that a forward pass saves for its backward.
+    """
+    parts, size = [], 0
+    for x, y in batches:
+        size = size or max(1, mib * 2**20 // _saved_bytes(model, x[:1]))
+        parts += zip(x.split(size), y.split(size), strict=True)
+    return parts
 
 
 def check_finite(values: Tensor, what: str) -> None:
@@ -87,25 +98,49 @@ def numbered(number: int) -> Iterator[None]:
         raise NumericalError(error.what, f"scoring batch {number}", "check the weights and the images") from None
 
 
-def _weighted(
-    batches: Batches, parameters: Parameters, measure: Callable[[Tensor, Tensor], Sequence[Tensor]]
-) -> Gradients:
-    """The mean over batches of what is measured on each, weighted by samples; one tensor a name is kept."""
-    total: list[Tensor] = []
-    samples = 0
-    for number, (x, y) in enumerate(batches):
-        with numbered(number):
-            found = measure(x, y)
-        total = _merge(total, samples, found, len(y))
-        samples += len(y)
-    if not total:
-        raise ValueError("scores need at least one batch")
-    return dict(zip(parameters, total, strict=True))
+def _loss(model: nn.Module, x: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """The sum over the samples; what is gathered is divided by their number at the end."""
+    loss = F.cross_entropy(model(x) / temperature, y, reduction="sum")
+    check_finite(loss, "loss")
+    return loss
 
 
-def _merge(total: list[Tensor], samples: int, found: Sequence[Tensor], more: int) -> list[Tensor]:
-    """The running mean of `samples` samples, joined by `more` of them; in place where that is safe."""
-    if not total:
-        return [t.detach() for t in found]
-    share = more / (samples + more)
-    return [mean.lerp_(t.detach(), share) for mean, t in zip(total, found, strict=True)]
+def _saved_bytes(model: nn.Module, x: Tensor) -> int:
+    found, weights = 1, {p.data_ptr() for p in model.parameters()}
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal found
+        if tensor.data_ptr() not in weights:
+            found += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with quiet(model), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        model(x)
+    return found
+
+
+class _Gathered:
+    """The sums that stand in .grad after the backward passes over `samples` samples, then their mean."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.mean: Gradients = {}
+
+
+@contextmanager
+def _gathered(parameters: Parameters) -> Iterator[_Gathered]:
+    """Let gradients gather in .grad, one tensor a name whatever the number of batches; then put back what stood there."""
+    before = {name: p.grad for name, p in parameters.items()}
+    gathered = _Gathered()
+    for parameter in parameters.values():
+        parameter.grad = None
+    try:
+        yield gathered
+        if not gathered.samples:
+            raise ValueError("scores need at least one batch")
+        for name, p in parameters.items():
+            gathered.mean[name] = torch.zeros_like(p) if p.grad is None else p.grad.div_(gathered.samples)
+            gathered.mean[name] = gathered.mean[name].detach()
+    finally:
+        for name, p in parameters.items():
+            p.grad = before[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.scorers.gradients import hessian_vector_products, mean_gradients
+from prune_cli.common.registry import OUTSIDE
+from prune_cli.scorers.gradients import hessian_vector_products, in_parts, mean_gradients
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -17,10 +18,12 @@ class Grasp:
     """s(θ) = θ · (H g), g and H the gradient and Hessian of the mean cross-entropy of logits / temperature.
 
     The LARGEST are kept: the method's paper scores -θ·Hg and removes the largest. temperature > 0: 1 in the report's
-    comparison, 200 in the method's own code. Both passes run over all batches, so several equal one large one.
+    comparison, 200 in the method's own code. Both passes run over all samples in parts of chunk_mib MiB of activations,
+    whose sums are those of one large batch; a second derivative keeps several times as much.
     """
 
     temperature: float = 1.0
+    chunk_mib: int = field(default=256, metadata=OUTSIDE)
 
     title = "GraSP"
 
@@ -30,9 +33,12 @@ class Grasp:
                 f"temperature must be above 0, not {self.temperature}", "scorer.temperature", "scorer.temperature=1"
             )
 
+        if self.chunk_mib < 1:
+            raise ConfigError(f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib")
+
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""
-        batches = list(batches)  # both passes see them
+        batches = in_parts(model, batches, self.chunk_mib)  # a list: both passes see them
         g = mean_gradients(model, batches, parameters, self.temperature)
         products = hessian_vector_products(model, batches, parameters, g, self.temperature)
         return {name: product.mul_(parameters[name].detach()) for name, product in products.items()}
