@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from prune_cli.models.weights import packaged_file
 
 Run = Callable[..., Answer]
-COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train")
+COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "drift")
 SMOKE = ("model.weights=random", "recipe=smoke")
 
 

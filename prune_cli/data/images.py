@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as image_ops
 
 from prune_cli.common.errors import DataError
 
-INTERPOLATION = image_ops.InterpolationMode.BICUBIC
+INTERPOLATION = image_ops.InterpolationMode.BILINEAR  # torchvision's default for Resize; the report names no other
 
 
 def cover(images: Tensor, height: int, width: int) -> Tensor:

@@ -29,6 +29,7 @@ class Loader:
     batch_size: int
     device: torch.device
     workers: int = 0
+    memory_format: torch.memory_format = torch.preserve_format
 
     def batches(self, order: Sequence[int] | None = None, flips: torch.Generator | None = None) -> Iterator[Batch]:
         """(inputs_BCHW float, labels_B) in the given order; the last batch may be smaller.
@@ -51,7 +52,7 @@ class Loader:
                 mirrored = torch.rand(len(images), generator=flips) < 0.5
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
             yield (
-                prepare(images.to(self.device, non_blocking=True), self.input),
+                prepare(images.to(self.device, non_blocking=True), self.input).to(memory_format=self.memory_format),
                 labels.to(self.device, non_blocking=True),
             )
 
@@ -78,7 +79,7 @@ class _Batches(TorchDataset):
 
 
 def prepare(images: Tensor, to: ImageInput) -> Tensor:
-    """uint8 images as the model's input: resized (bicubic) so that they cover it, cropped, channels fitted, normalised."""
+    """uint8 images as the model's input: resized (bilinear) so that they cover it, cropped, channels fitted, normalised."""
     images = cover(images, to.height, to.width)
     if images.shape[1] != to.channels:
         grey = images if images.shape[1] == 1 else image_ops.rgb_to_grayscale(images)

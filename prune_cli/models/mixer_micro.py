@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from prune_cli.common.device import OUTSIDE
+from prune_cli.common.registry import OUTSIDE
 from prune_cli.models.registry import ImageInput, models
 from prune_cli.models.report_models import MIXER
 

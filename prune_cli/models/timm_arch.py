@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from prune_cli.common.device import OUTSIDE
+from prune_cli.common.registry import OUTSIDE
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.models.registry import ImageInput, models
 

@@ -206,5 +206,6 @@ def evaluation_batches(job: Job, split: str) -> Iterable[tuple[Tensor, Tensor]]:
 
 
 def _loader(job: Job, split: str, batch_size: int) -> Loader:
-    settings = job.settings
-    return Loader(job.splits.named()[split], settings.model.input, batch_size, job.device, settings.compute.workers)
+    settings, compute = job.settings, job.settings.compute
+    images = job.splits.named()[split]
+    return Loader(images, settings.model.input, batch_size, job.device, compute.workers, compute.memory_format)

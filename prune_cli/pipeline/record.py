@@ -34,7 +34,7 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
         "smoke": settings.recipe.smoke,
         "model": settings.model.name,
         "model_title": settings.model.title,
-        "weights": job.weights.source,
+        "weights": job.weights.name,
         "dataset": settings.dataset.name,
         "dataset_title": settings.dataset.title,
         "method": method,

@@ -23,6 +23,7 @@ from prune_cli.config.overrides import axis, single
 from prune_cli.config.schema import GROUPS, SWEEPABLE, Point, Scoring, Settings
 from prune_cli.data.registry import datasets
 from prune_cli.masks.allocate import Sparsity
+from prune_cli.masks.controls import Control
 from prune_cli.models.registry import models
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers
@@ -68,7 +69,7 @@ def part_of(group: str, plain: dict[str, Any]) -> type:
     by_name = {"model": models, "dataset": datasets, "scorer": scorers}
     if group in by_name:
         return by_name[group].classes[plain[group]["name"]]
-    return {"sparsity": Sparsity, "recipe": Recipe, "compute": pipeline.job.Compute}[group]
+    return {"sparsity": Sparsity, "control": Control, "recipe": Recipe, "compute": pipeline.job.Compute}[group]
 
 
 def typed_by(part: type, options: dict[str, Any]) -> dict[str, Any]:

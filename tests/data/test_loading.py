@@ -121,7 +121,7 @@ def test_colours_become_grey_by_their_luminance() -> None:
 
 
 def pil_resized(image: Tensor, height: int, width: int) -> Tensor:
-    resized = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.BICUBIC)
+    resized = Image.fromarray(image.numpy()).resize((width, height), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(resized)).float()
 
 
