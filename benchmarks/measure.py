@@ -37,7 +37,8 @@ class PeakGrowth:
     def __exit__(self, *_: object) -> None:
         self._running = False
         self._thread.join()
-        self.bytes = max(self.bytes, _resident()) - self._base
+        self.peak = max(self.bytes, _resident())  # of the whole process
+        self.bytes = self.peak - self._base
 
     def _watch(self) -> None:
         while self._running:

@@ -59,6 +59,7 @@ def test_ls_shows_the_groups_and_the_options_of_one(run: Run) -> None:
         "dataset",
         "scorer",
         "sparsity",
+        "control",
         "recipe",
         "compute",
         "experiment",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -10,6 +11,9 @@ from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
+from prune_cli.training.memory import footprint
+
+MIB = 2**20
 
 
 def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
@@ -24,9 +28,24 @@ def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
         **{key: found[key] for key in ("prunable", "kept", "parameters")},
         "removed_of_prunable": 1 - found["kept"] / found["prunable"],
         "removed_of_all": (found["prunable"] - found["kept"]) / found["parameters"],
+        "bytes": footprint(model, parameters, found["kept"], job.settings.recipe),
         "run": str(folder.path) if known else None,
         "done": known and folder.manifest() is not None,
     }
+
+
+def show_memory(size: Mapping[str, int]) -> None:
+    """Print the bytes of a plan, in MiB: dense training beside training of the survivors."""
+    rows = [
+        ("weights", "weights", "weights"),
+        ("gradients, at most", "gradients", "survivor_gradients"),
+        ("optimiser", "optimizer", "survivor_optimizer"),
+    ]
+    mib = [(name, f"{size[dense] / MIB:,.1f}", f"{size[pruned] / MIB:,.1f}") for name, dense, pruned in rows]
+    print_table("\nMemory [MiB]; activations, which grow with the batch, come on top", ("", "dense", "survivors"), mib)
+    files = ("model.safetensors", "model_file"), ("mask.safetensors", "mask_file"), ("scores.safetensors", "score_file")
+    written = [(name, f"{size[key] / MIB:,.1f}") for name, key in files]
+    print_table("\nWritten [MiB]; the scores once for all sparsities", ("file", "size"), written)
 
 
 def show_plan(found: dict[str, Any]) -> None:
@@ -35,6 +54,7 @@ def show_plan(found: dict[str, Any]) -> None:
     print_table(
         "Prunable tensors", ("tensor", "shape"), [(n, "×".join(map(str, s))) for n, s in found["tensors"].items()]
     )
+    show_memory(found["bytes"])
     run = found["run"] or "known once the weights have been fetched"
     print(
         f"\nprunable  {found['prunable']:,} of {found['parameters']:,} parameters"

@@ -8,7 +8,15 @@ from typing import Any
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import OUTSIDE
 
-SWEEPABLE = ("model", "dataset", "scorer", "sparsity", "control", "recipe", "compute")  # groups that hold a part of the program
+SWEEPABLE = (
+    "model",
+    "dataset",
+    "scorer",
+    "sparsity",
+    "control",
+    "recipe",
+    "compute",
+)  # groups that hold a part of the program
 GROUPS = (*SWEEPABLE, "experiment")
 
 

@@ -12,7 +12,6 @@ from prune_cli.masks.mask import Mask
 from prune_cli.masks.pattern import check_pattern, keep_pattern
 from prune_cli.masks.ranking import keep_above, threshold
 
-
 ROWS = 1 << 24  # weights whose rows are sorted together
 
 

@@ -30,7 +30,7 @@ class ViTB16(TimmArch):
     prunable: list[str] = field(default_factory=VIT.copy)
 
     title = "ViT-B/16"
-    input = IMAGENET
+    pretrained_input = IMAGENET
 
 
 @models.register("vit_l16")
@@ -42,7 +42,7 @@ class ViTL16(TimmArch):
     prunable: list[str] = field(default_factory=VIT.copy)
 
     title = "ViT-L/16"
-    input = IMAGENET
+    pretrained_input = IMAGENET
 
 
 @models.register("mixer_b16")
@@ -54,7 +54,7 @@ class MixerB16(TimmArch):
     prunable: list[str] = field(default_factory=MIXER.copy)
 
     title = "Mixer-B/16"
-    input = IMAGENET
+    pretrained_input = IMAGENET
 
 
 @models.register("mixer_l16")
@@ -66,7 +66,7 @@ class MixerL16(TimmArch):
     prunable: list[str] = field(default_factory=MIXER.copy)
 
     title = "Mixer-L/16"
-    input = IMAGENET
+    pretrained_input = IMAGENET
 
 
 @models.register("poolformer_m36")
@@ -78,7 +78,7 @@ class PoolFormerM36(TimmArch):
     prunable: list[str] = field(default_factory=POOLFORMER.copy)
 
     title = "Pool-M36"
-    input = IMAGENET
+    pretrained_input = IMAGENET
 
 
 @models.register("poolformer_m48")
@@ -90,4 +90,4 @@ class PoolFormerM48(TimmArch):
     prunable: list[str] = field(default_factory=POOLFORMER.copy)
 
     title = "Pool-M48"
-    input = IMAGENET
+    pretrained_input = IMAGENET

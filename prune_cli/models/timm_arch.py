@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from prune_cli.common.registry import OUTSIDE
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.registry import OUTSIDE
 from prune_cli.models.registry import ImageInput, models
 
 
 @models.register("timm")
 @dataclass(frozen=True)
 class TimmArch:
-    """Any timm architecture. arch: its name, with the tag of the weights (`vit_base_patch16_224.augreg_in21k`)."""
+    """Any timm architecture. arch: its name, with the tag of the weights (`vit_base_patch16_224.augreg_in21k`).
+
+    image_size: height and width [pixels] of its input; None: those of the pre-trained weights.
+    """
 
     arch: str
     weights: str = field(default="hub", metadata=OUTSIDE)  # counts by its digest
     prunable: list[str] = field(default_factory=lambda: ["blocks.*", "stages.*", "layers.*", "layer[1-4].*"])
+    image_size: int | None = None
 
     def __post_init__(self) -> None:
         import timm
+
+        if self.image_size is not None and self.image_size < 1:
+            raise ConfigError("model.image_size must be 1 or more", f"model.image_size={self.image_size}")
 
         base, _, tag = self.arch.partition(".")
         if not timm.is_model(base):
@@ -39,6 +46,12 @@ class TimmArch:
 
     @property
     def input(self) -> ImageInput:
+        """What its images look like: as in pre-training, but for an `image_size` that was given."""
+        own = self.pretrained_input
+        return own if self.image_size is None else replace(own, height=self.image_size, width=self.image_size)
+
+    @property
+    def pretrained_input(self) -> ImageInput:
         """The size, mean and std of timm's pre-trained configuration."""
         config = self._pretrained_config()
         channels, height, width = config.input_size
@@ -48,14 +61,15 @@ class TimmArch:
         """The module, randomly initialised."""
         import timm
 
-        return timm.create_model(self._tagged, pretrained=False, num_classes=num_classes)
+        return timm.create_model(self._tagged, pretrained=False, num_classes=num_classes, **self._size())
 
     def build_pretrained(self, num_classes: int, path: Path) -> nn.Module:
         """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
         import timm
 
         source = {"file": str(path)}
-        return timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=source)
+        options: dict[str, Any] = {"pretrained_cfg_overlay": source, **self._size()}
+        return timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options)
 
     @property
     def hub_id(self) -> str:
@@ -83,6 +97,11 @@ class TimmArch:
         """The architecture with the tag that `weights=hub:TAG` names, else as it was given."""
         source, _, tag = self.weights.partition(":")
         return f"{self._base}.{tag}" if source == "hub" and tag else self.arch
+
+    def _size(self) -> dict[str, Any]:
+        """What timm must know of the input: nothing where the weights take images of any size."""
+        fixed = self.image_size is not None and self._pretrained_config().fixed_input_size
+        return {"img_size": self.input.height} if fixed else {}
 
     def _pretrained_config(self) -> Any:
         from timm.models import get_pretrained_cfg

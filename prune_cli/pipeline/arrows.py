@@ -43,7 +43,7 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The model with its weights and a fresh head, on the device, and its prunable weights by name."""
     settings = job.settings
     model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
-    model = model.to(job.device, memory_format=settings.compute.memory_format)
+    model = model.to(job.device).to(memory_format=settings.compute.memory_format)
     return model, prunable(model, settings.model.prunable)
 
 

@@ -66,7 +66,7 @@ def hessian_vector_products(
             slopes = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
             curved = [(slope, of) for slope, of in zip(slopes, v, strict=True) if slope.requires_grad]
             if curved:
-                torch.autograd.backward(*map(list, zip(*curved, strict=True)), inputs=weights)
+                torch.autograd.backward([slope for slope, _ in curved], [of for _, of in curved], inputs=weights)
             gathered.samples += len(y)
     return gathered.mean
 
@@ -76,7 +76,8 @@ def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
 
     What a sample's activations take is measured on the first: the tensors that a forward pass saves for its backward.
     """
-    parts, size = [], 0
+    parts: list[tuple[Tensor, Tensor]] = []
+    size = 0
     for x, y in batches:
         size = size or max(1, mib * 2**20 // _saved_bytes(model, x[:1]))
         parts += zip(x.split(size), y.split(size), strict=True)

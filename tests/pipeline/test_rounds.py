@@ -41,7 +41,7 @@ class Watched:
         self.rounds, self.revives, self._score = rounds, revives, score
         self.seen: list[int] = []
 
-    def __call__(self, model: nn.Module, batches: object, parameters: dict, originals: object = None) -> dict:
+    def __call__(self, _model: nn.Module, _batches: object, parameters: dict, originals: object = None) -> dict:
         self.seen.append(sum(int((p != 0).sum()) for p in parameters.values()))
         return self._score(parameters, originals)
 
@@ -116,7 +116,9 @@ def test_force_takes_the_gradient_of_the_pruned_network_and_the_first_weights() 
     model, parameters = network()
     (x, y), sparsity = batches()[0], 0.9
     first = {name: p.detach().clone() for name, p in parameters.items()}
-    mask = masks.select(scorers.build("snip")(model, batches(), parameters), _rounded_down(parameters, 1 - (1 - sparsity) ** 0.5))
+    mask = masks.select(
+        scorers.build("snip")(model, batches(), parameters), _rounded_down(parameters, 1 - (1 - sparsity) ** 0.5)
+    )
     masks.apply(parameters, mask)
     gradients = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), list(parameters.values()))
     scores = {name: (g * first[name]).abs() for name, g in zip(parameters, gradients, strict=True)}

@@ -1,0 +1,104 @@
+"""The report's six models from end to end with random weights, on files in CIFAR's own format.
+
+The two that `make test` runs see 32×32 pixels, all at 224 are for `make test-all`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cifar_files import write_cifar
+
+from prune_cli import masks, pipeline, scorers
+from prune_cli.config.schema import Point
+from prune_cli.runs.places import Places
+from prune_cli.scorers import scorers as registry
+
+Run = Callable[..., object]
+BIG = ("vit_b16", "vit_l16", "mixer_b16", "mixer_l16", "poolformer_m36", "poolformer_m48")
+ROUNDS = {"synflow": 2, "force": 2}
+CASES = [
+    *(pytest.param(name, 32, id=f"{name}-32") for name in ("vit_b16", "mixer_b16")),
+    *(pytest.param(name, None, marks=pytest.mark.slow, id=f"{name}-224") for name in BIG),
+]
+
+
+@pytest.fixture
+def cifar(here: Path) -> Path:
+    write_cifar(here / "cifar", classes=10, train=2, test=1)
+    return here / "cifar"
+
+
+def values(root: Path, size: int | None) -> dict[str, object]:
+    return {
+        "model.weights": "random",
+        "model.image_size": size,
+        "dataset.root": str(root),
+        "dataset.verify": False,
+        "scoring.batch_size": 2,
+        "recipe.epochs": 1,
+        "recipe.warmup_epochs": 0,
+        "recipe.batch_size": 2,
+        "recipe.train_batches": 2,
+        "recipe.test_images": 2,
+    }
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_every_scorer_scores_it_and_finds_a_mask(name: str, size: int | None, cifar: Path, here: Path) -> None:
+    choices = {"model": name, "dataset": "cifar10", "recipe": "paper"}
+    settings = pipeline.composer(Places()).settings(Point(choices, values(cifar, size)))
+    job = pipeline.Workshop(Places(data=here)).job(settings)
+    model, parameters = pipeline.build_model(job)
+    batches = pipeline.arrows.scoring_batches(job)
+    total = sum(p.numel() for p in parameters.values())
+    digests = set()
+    for scorer in registry.classes:
+        built = scorers.build(scorer, **({"rounds": ROUNDS[scorer]} if scorer in ROUNDS else {}))
+        mask = pipeline.find_mask(model, batches, parameters, built, sparsity=0.95)
+        assert sum(int(keep.sum()) for keep in mask.values()) == total - round(0.95 * total), scorer
+        digests.add(masks.digest(mask))
+        del mask
+    assert len(digests) == len(registry.classes)
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_it_is_pruned_trained_evaluated_and_recorded(
+    name: str, size: int | None, cifar: Path, run: Run, here: Path
+) -> None:
+    options = [f"{key}={'null' if value is None else value}" for key, value in values(cifar, size).items()]
+    words = ("prune", f"model={name}", "dataset=cifar10", "recipe=paper", "sparsity=95", *options, "--json")
+    try:
+        record = run(*words).json  # type: ignore[attr-defined]
+        assert record["kept"] == record["prunable"] - round(0.95 * record["prunable"])
+        assert record["images"]["train"] == 20
+        assert record["best_chosen_on"] == "test"
+        assert 0 <= record["accuracy_last"] <= 100
+        folder = here / "runs/prune" / record["hash"]
+        again = run("evaluate", str(folder), "--json").json  # type: ignore[attr-defined]
+        assert again["accuracy"] == record["accuracy_last"]
+    finally:
+        shutil.rmtree(here / "runs")  # a gigabyte each
+
+
+def test_a_channels_last_run_finds_the_same_mask(cifar: Path, here: Path) -> None:
+    """The layout of a kernel in memory is not the order that ties and files know."""
+    found = []
+    for last in (False, True):
+        choices = {"model": "poolformer_micro", "dataset": "cifar10"}
+        given = {"model.weights": "random", "dataset.root": str(cifar), "dataset.verify": False}
+        settings = pipeline.composer(Places()).settings(Point(choices, given | {"compute.channels_last": last}))
+        job = pipeline.Workshop(Places(data=here)).job(settings)
+        model, parameters = pipeline.build_model(job)
+        kernel = parameters["stages.1.downsample.conv.weight"]
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == last
+        mask = pipeline.find_mask(model, [], parameters, scorers.build("magnitude"), sparsity=0.95)
+        masks.apply(parameters, mask)
+        pipeline.train(job, model, mask, "")
+        assert all(not bool(parameters[key].detach()[~keep].any()) for key, keep in mask.items())
+        found.append(masks.digest(mask))
+    assert found[0] == found[1]
