@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from prune_cli import scorers
 from prune_cli.common.errors import ConfigError, NumericalError
+from prune_cli.scorers.gradients import in_parts
 
 Scorer = Callable[..., dict[str, Tensor]]
 
@@ -101,6 +102,46 @@ def test_fisher_works_through_timms_attention() -> None:
     expected = by_loop(model, given, parameters)
     for name, score in scorers.build("fisher")(model, given, parameters).items():
         torch.testing.assert_close(score, expected[name], rtol=1e-9, atol=1e-18)
+
+
+# -- GraSP ---------------------------------------------------------------------------------------------------------
+
+
+def test_grasp_in_parts_is_grasp_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against one double backward pass through all images at once, in float64."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    from prune_cli.scorers import grasp
+
+    torch.manual_seed(0)
+    model = VisionTransformer(img_size=16, patch_size=4, in_chans=2, num_classes=3, embed_dim=32, depth=2, num_heads=2)
+    model = model.double().eval()
+    parameters = {name: p for name, p in model.named_parameters() if name.startswith("blocks") and p.ndim == 2}
+    (x, y), weights = batches((2, 16, 16), (9,))[0], list(parameters.values())
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        g = torch.autograd.grad(F.cross_entropy(model(x), y), weights, create_graph=True)
+        products = torch.autograd.grad(g, weights, [one.detach() for one in g])
+    sizes = []
+
+    def watched(*_: object) -> list[tuple[Tensor, Tensor]]:
+        parts = [(x[at : at + 2], y[at : at + 2]) for at in range(0, 9, 2)]
+        sizes.extend(len(y) for _, y in parts)
+        return parts
+
+    monkeypatch.setattr(grasp, "in_parts", watched)
+    found = scorers.build("grasp")(model, [(x, y)], parameters)
+    assert sizes == [2, 2, 2, 2, 1]
+    for (name, weight), product in zip(parameters.items(), products, strict=True):
+        torch.testing.assert_close(found[name], weight.detach() * product, rtol=1e-9, atol=1e-15)
+
+
+def test_parts_fit_the_memory_that_they_may_take() -> None:
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.ReLU(), nn.Linear(1000, 3))  # saves about 8 kB an image
+    given = [(torch.zeros(300, 1000), torch.zeros(300).long()), (torch.zeros(70, 1000), torch.zeros(70).long())]
+    sizes = [len(y) for _, y in in_parts(model, given, mib=1)]
+    assert sum(sizes) == 370 and len(sizes) > 3
+    assert 50 < max(sizes) < 150
+    assert [len(y) for _, y in in_parts(model, given, mib=1024)] == [300, 70]
 
 
 # -- Wanda ---------------------------------------------------------------------------------------------------------
