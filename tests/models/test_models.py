@@ -35,22 +35,46 @@ def layers(names: list[str]) -> set[str]:
 TRANSFORMER = {f"blocks.{layer}" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")}
 
 
-def test_vit_micro_has_the_size_that_is_promised() -> None:
-    module = outlined(ViTMicro())
-    names, size = names_and_size(ViTMicro())
-    assert sum(p.numel() for p in module.parameters()) == 803_338
-    assert size == 786_432
-    assert len(names) == 16
-    assert layers(names) == TRANSFORMER
+MIXER = {f"blocks.{mlp}.{layer}" for mlp in ("mlp_tokens", "mlp_channels") for layer in ("fc1", "fc2")}
+POOLFORMER = {"stem.conv", "stages.downsample.conv", "stages.blocks.mlp.fc1", "stages.blocks.mlp.fc2"}
+MICRO = {  # parameters with ten classes, prunable weights, prunable tensors, layers
+    "vit_micro": (803_338, 786_432, 16, TRANSFORMER),
+    "mixer_micro": (814_058, 798_720, 24, MIXER),
+    "poolformer_micro": (835_914, 826_912, 18, POOLFORMER),
+}
 
 
-def test_vit_micro_classifies_small_grey_images() -> None:
-    model = ViTMicro()
+@pytest.mark.parametrize("name", MICRO)
+def test_a_micro_model_has_the_size_that_is_promised(name: str) -> None:
+    model = models.build(name)
+    parameters, prunables, tensors, kinds = MICRO[name]
+    names, size = names_and_size(model)
+    assert sum(p.numel() for p in outlined(model).parameters()) == parameters
+    assert (size, len(names), layers(names)) == (prunables, tensors, kinds)
+    assert f"{parameters:,}" in str(type(model).__doc__) and f"{prunables:,}" in str(type(model).__doc__)
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_a_micro_model_classifies_small_grey_images(name: str) -> None:
+    model: Any = models.build(name)
     assert (model.input.channels, model.input.height, model.input.width) == (1, 28, 28)
     assert model.build(7)(torch.zeros(2, 1, 28, 28)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("model", [ViTMicro(), TimmArch("vit_tiny_patch16_224"), TimmArch("test_convnext")])
+def test_an_image_size_reaches_the_model_and_its_input() -> None:
+    transformer = models.build("vit_b16", image_size=32)
+    assert (transformer.input.height, transformer.input.width) == (32, 32)
+    assert outlined(transformer).pos_embed.shape == (1, 1 + 2 * 2, 768)  # type: ignore[union-attr]
+    convolutions = models.build("poolformer_m36", image_size=64)  # takes any size
+    assert (convolutions.input.height, convolutions.input.mean) == (64, models.build("poolformer_m36").input.mean)
+    assert names_and_size(convolutions)[1] == 55_254_816
+    with pytest.raises(ConfigError, match="image_size"):
+        models.build("vit_b16", image_size=0)
+
+
+@pytest.mark.parametrize(
+    "model", [ViTMicro(), models.build("mixer_micro"), TimmArch("vit_tiny_patch16_224"), TimmArch("test_convnext")]
+)
 def test_neither_biases_nor_norms_nor_head_nor_embeddings_are_prunable(model: Any) -> None:
     module = outlined(model)
     everything = prunable(module, ["*"])

@@ -113,12 +113,19 @@ def test_float16_weights_become_float32(path: Path, tensors: dict[str, Tensor]) 
         assert torch.equal(found[name], tensors[name].half().float())
 
 
-def test_packaged_weights_are_small_and_fit() -> None:
-    found = locate(ViTMicro())
-    assert found == Weights("packaged", packaged_file("vit_micro"), sha256(packaged_file("vit_micro")))
-    assert packaged_file("vit_micro").stat().st_size <= 2.5e6
-    check(outlined(), found)
-    assert all(t.isfinite().all() for t in built("packaged").state_dict().values())
+@pytest.mark.parametrize("name", ["vit_micro", "mixer_micro", "poolformer_micro"])
+@pytest.mark.parametrize(("weights", "images"), [("packaged", 60_000), ("packaged:6000", 6_000), ("packaged:600", 600)])
+def test_packaged_weights_are_small_fit_and_say_how_they_were_made(name: str, weights: str, images: int) -> None:
+    model = models.build(name, weights=weights)
+    path = packaged_file(name, weights.partition(":")[2])
+    assert locate(model) == Weights("packaged", path, sha256(path), weights.partition(":")[2])
+    assert path.stat().st_size <= 2.5e6
+    with torch.device("meta"):
+        check(model.build(3), locate(model))
+    assert all(t.isfinite().all() for t in build(model, locate(model), 3, seed=0).state_dict().values())
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert (card["sha256"], card["train_images"], card["test_images"]) == (sha256(path), images, 10_000)
+    assert f"model={name}" in card["command"] and path.name in card["command"]
 
 
 def test_a_file_is_located_with_its_sha256(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
