@@ -22,13 +22,16 @@ def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
     found = pipeline.describe(job, "prune", model, parameters)
     folder = RunFolder.of(places.runs, "prune", found["identity"])
     known = job.weights.sha256 is not None
+    size = footprint(model, parameters, found["kept"], job.settings.recipe)
+    if job.method in ("dense", "mask") or getattr(job.settings.scorer, "rounds", 1) > 1:
+        size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
         "config": job.settings.plain,
         "tensors": {name: list(p.shape) for name, p in parameters.items()},
         **{key: found[key] for key in ("prunable", "kept", "parameters")},
         "removed_of_prunable": 1 - found["kept"] / found["prunable"],
         "removed_of_all": (found["prunable"] - found["kept"]) / found["parameters"],
-        "bytes": footprint(model, parameters, found["kept"], job.settings.recipe),
+        "bytes": size,
         "run": str(folder.path) if known else None,
         "done": known and folder.manifest() is not None,
     }

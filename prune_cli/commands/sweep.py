@@ -99,8 +99,12 @@ def preview(planned: Planned, places: Places) -> list[dict[str, Any]]:
     """What each point is, and whether it is finished."""
     done = finished(places.runs, "prune")
     return [
-        {"run": found["hash"], "point": pipeline.title(found), "done": found["hash"] in done}
-        for _, found in planned.values()
+        {
+            "run": found["hash"] if job.weights.sha256 else None,  # known once the weights have been fetched
+            "point": pipeline.title(found),
+            "done": found["hash"] in done,
+        }
+        for job, found in planned.values()
     ]
 
 

@@ -126,7 +126,7 @@ class _Cifar:
             raise DataError(
                 f"this is not the published file: its MD5 is {found}, not {md5}",
                 file.where,
-                "delete it, then dataset.download=true; dataset.verify=false for files of your own",
+                "dataset.root=FOLDER with the published files; dataset.verify=false for files of your own",
             )
 
 
@@ -196,4 +196,4 @@ def _contents(file: _File) -> dict[str, Any]:
 
 
 def _damaged(where: str, reason: str) -> DataError:
-    return DataError(f"this file is damaged: {reason}", where, "delete it, then dataset.download=true")
+    return DataError(f"this file is damaged: {reason}", where, "fetch it again: dataset.download=true")

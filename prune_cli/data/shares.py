@@ -29,7 +29,7 @@ def hold_out(split: S, share: float, name: str, purpose: str = "validation") -> 
         raise ConfigError(
             f"a {purpose} share of {share:g} leaves a part of the {len(split)} training images empty",
             f"dataset.{purpose}",
-            f"dataset.{purpose}=0.1",
+            f"dataset.{purpose}=0, or more images",
         )
     return split.take(~held), split.take(held)
 

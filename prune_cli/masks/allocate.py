@@ -12,6 +12,7 @@ from prune_cli.masks.pattern import parse_pattern
 from prune_cli.masks.ranking import chunks, keep_above, threshold
 
 Counts = dict[str, int]
+NEAR = 0.01  # percentage points that a typed sparsity may differ from that of its pattern: 66.67 for 1:3
 
 
 def kept_total(size: int, sparsity: float) -> int:
@@ -135,8 +136,8 @@ class Sparsity:
 
     def _check_pattern(self, pattern: str) -> None:
         kept, group = parse_pattern(pattern)
-        if abs(self.percent - 100 * (1 - kept / group)) > 1e-9:
-            wanted = f"sparsity={100 * (1 - kept / group):g}"
+        if abs(self.percent - 100 * (1 - kept / group)) > NEAR:
+            wanted = f"sparsity={100 * (1 - kept / group):.4g}"
             raise ConfigError(f"{pattern} does not remove {self.percent:g} %", "sparsity.pattern", wanted)
         if self.scope != "global" or self.min_kept_per_tensor:
             raise ConfigError(f"{pattern} leaves no choice of scope or floor", "sparsity.pattern", "leave them out")
@@ -144,4 +145,7 @@ class Sparsity:
     @property
     def fraction(self) -> float:
         """The share removed, in [0, 1)."""
+        if self.pattern is not None and self.percent > 0:
+            kept, group = parse_pattern(self.pattern)
+            return 1 - kept / group
         return self.percent / 100

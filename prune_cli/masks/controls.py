@@ -19,6 +19,8 @@ from prune_cli.masks.select import keep_largest
 
 KINDS = ("none", "shuffle", "layerwise_random", "layerwise_magnitude", "inverted", "reinit")
 
+MOVING = ("shuffle", "layerwise_random", "layerwise_magnitude")  # these choose other weights inside each tensor
+
 
 @dataclass(frozen=True)
 class Control:

@@ -27,10 +27,9 @@ class TimmArch:
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        import timm
-
         if self.image_size is not None and self.image_size < 1:
             raise ConfigError("model.image_size must be 1 or more", f"model.image_size={self.image_size}")
+        import timm
 
         base, _, tag = self.arch.partition(".")
         if not timm.is_model(base):
@@ -61,7 +60,7 @@ class TimmArch:
         """The module, randomly initialised."""
         import timm
 
-        return timm.create_model(self._tagged, pretrained=False, num_classes=num_classes, **self._size())
+        return self._sized(timm.create_model(self._tagged, pretrained=False, num_classes=num_classes, **self._size()))
 
     def build_pretrained(self, num_classes: int, path: Path) -> nn.Module:
         """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
@@ -69,7 +68,7 @@ class TimmArch:
 
         source = {"file": str(path)}
         options: dict[str, Any] = {"pretrained_cfg_overlay": source, **self._size()}
-        return timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options)
+        return self._sized(timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options))
 
     @property
     def hub_id(self) -> str:
@@ -97,6 +96,16 @@ class TimmArch:
         """The architecture with the tag that `weights=hub:TAG` names, else as it was given."""
         source, _, tag = self.weights.partition(":")
         return f"{self._base}.{tag}" if source == "hub" and tag else self.arch
+
+    def _sized(self, module: nn.Module) -> nn.Module:
+        """The module, unless patches would leave a part of its images out. Raises ConfigError."""
+        from timm.layers import PatchEmbed
+
+        for layer in module.modules():
+            if isinstance(layer, PatchEmbed) and self.image_size is not None and self.image_size % layer.patch_size[0]:
+                what = f"{self.image_size} pixels do not divide into patches of {layer.patch_size[0]}"
+                raise ConfigError(what, "model.image_size", f"a multiple of {layer.patch_size[0]}")
+        return module
 
     def _size(self) -> dict[str, Any]:
         """What timm must know of the input: nothing where the weights take images of any size."""

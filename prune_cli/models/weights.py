@@ -179,7 +179,13 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
     if weights.path is None:
         return model.build(num_classes)
     if weights.source == "hub":
-        return model.build_pretrained(num_classes, weights.path)  # type: ignore[attr-defined]
+        try:
+            return model.build_pretrained(num_classes, weights.path)  # type: ignore[attr-defined]
+        except RuntimeError as error:  # torch lists every tensor that does not fit
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise WeightsError(
+                f"these weights do not fit the model: {reason}", str(weights.path), "another model.image_size"
+            ) from None
     module, tensors = model.build(num_classes), read(weights.path)
     names = _fitting(module, _shapes_of(tensors), weights.path)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)

@@ -75,7 +75,8 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
         else:
             note(f"scores taken from {folder.path}")
         scores = load_file(folder.path / "scores.safetensors")
-        ordered = {name: scores[name].to(job.device) for name in parameters}  # the model's order breaks ties
+        device = "cpu" if job.device.type == "mps" else job.device  # mps has no float64, which SynFlow needs
+        ordered = {name: scores[name].to(device) for name in parameters}  # the model's order breaks ties
         return ordered, record
 
 

@@ -18,7 +18,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
-from prune_cli.masks.controls import Control
+from prune_cli.masks.controls import MOVING, Control
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
@@ -81,6 +81,9 @@ class Workshop:
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
         if settings.mask is not None and settings.control.kind == "inverted":
             raise RequestError("a mask made before has no scores to invert", "control=inverted", "leave mask out")
+        if settings.sparsity.pattern is not None and settings.control.kind in MOVING:
+            what = f"{settings.control.kind} would not keep {settings.sparsity.pattern}"
+            raise RequestError(what, "sparsity.pattern", "control=none, inverted or reinit")
         weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
         job = Job(settings, splits, digest, weights, device)
         weight_files.check(self.outline(job)[0], weights)
@@ -112,7 +115,7 @@ def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
 def _base_identity(job: Job) -> dict[str, Any]:
     settings = job.settings
     return {
-        "model": changed_options(settings.model) | {"weights": job.weights.sha256},
+        "model": changed_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
         "dataset": changed_options(settings.dataset) | {"digest": job.data_digest},
         "compute": changed_options(settings.compute),
         "seed": settings.seed,
@@ -140,5 +143,6 @@ def prune_identity(job: Job) -> dict[str, Any]:
         identity |= {"control": job.settings.control.kind}
     if job.method == "mask":
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
-    identity |= {"sparsity": changed_options(job.settings.sparsity)}
-    return identity if job.method == "dense" else identity | score_identity(job)
+    if job.method == "dense":
+        return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter
+    return identity | {"sparsity": changed_options(job.settings.sparsity)} | score_identity(job)

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import nn
 
 from prune_cli import masks
+from prune_cli.common.errors import RequestError
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
@@ -23,8 +24,15 @@ from prune_cli.training.loop import Row, best_row
 
 
 def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> dict[str, Any]:
-    """What a plan and a table need to know of a run before it has run; the model may be on the meta device."""
+    """What a plan and a table need to know of a run before it has run; the model may be on the meta device.
+
+    Raises RequestError for a mask in a dense training run, SelectionError for a mask that does not exist.
+    """
     settings, method = job.settings, job.method
+    if kind == "train" and settings.mask is not None:
+        raise RequestError(
+            "a dense training run has no use for a mask", f"mask={settings.mask}", "prune-cli prune mask=…"
+        )
     identity = prune_identity(job) if kind == "prune" else train_identity(job)
     folder = RunFolder.of(Path(), kind, identity)
     prunable, kept, sparsity = _counts(job, parameters)

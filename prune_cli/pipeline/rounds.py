@@ -29,8 +29,8 @@ def find_mask(
     """Score and select: True = keep. sparsity: the share removed, in [0, 1). See masks.select for the other options.
 
     A scorer with rounds > 1 scores the masked model again and again; round r of R leaves density**(r / R) of the
-    weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed stays removed,
-    unless the scorer `revives`: then all weights compete in every round. A pattern is asked of the last round alone.
+    weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks
+    last in the next ones, unless the scorer `revives`: then all weights compete in every round. A pattern is asked of the last round alone.
     The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
     inverted keeps the lowest scores instead. The model is left as it was.
     """

@@ -14,7 +14,20 @@ import pandas as pd
 
 Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet
 RUN_COLUMNS = [  # of results/runs.csv
-    *("hash", "model", "weights", "dataset", "method", "sparsity", "seed", "smoke", "prunable", "kept", "parameters"),
+    *(
+        "hash",
+        "model",
+        "weights",
+        "dataset",
+        "method",
+        "control",
+        "sparsity",
+        "seed",
+        "smoke",
+        "prunable",
+        "kept",
+        "parameters",
+    ),
     *("accuracy_last", "accuracy_best", "best_epoch", "best_chosen_on", "validation_last", "validation_best"),
     *("settings", "mask_digest", "scoring_seconds", "finished_at"),
 ]
@@ -25,6 +38,7 @@ def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
     rows = [
         {
             **record,
+            "control": _control(record["identity"]),
             "settings": _words(_flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
             "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
         }
@@ -42,6 +56,7 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
             "model": _labels([_model_title(entry) for entry in entries], [i["model"] for i in identities]),
             "dataset": _labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
             "method": [entry["method"] for entry in entries],
+            "control": [_control(identity) for identity in identities],
             "title": _labels([entry["method_title"] for entry in entries], [_method(i) for i in identities]),
             "settings": _labels([""] * len(entries), [_rest(i) for i in identities]),
             "sparsity": [float(entry["sparsity"]) for entry in entries],
@@ -64,6 +79,10 @@ def _method(identity: Mapping[str, Any]) -> dict[str, Any]:
     scorer = {key: value for key, value in identity.get("scorer", {}).items() if key != "seed"}
     extra = {key: identity[key] for key in ("scoring", "mask") if identity.get(key)}
     return scorer | extra
+
+
+def _control(identity: Mapping[str, Any]) -> str:
+    return identity.get("control", "none")
 
 
 def _rest(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def table1(entries: Sequence[Entry], method: str | None = None) -> Table:
         )
     columns = [column for column, wanted in extra.items() if wanted] + ["Model", "Sparsity [%]", "# Params."]
     caption = f"Accuracy after pruning with {', '.join(titles)}; in brackets: random pruning"
-    wanted = runs[runs.method.isin([shown, *REFERENCES])]
+    wanted = runs[(runs.method == shown) | (runs.method.isin(REFERENCES) & (runs.control == "none"))]
     return Table("table1", caption, columns + [f"{name} Acc. [%]" for name in datasets], rows, _missing(wanted))
 
 
@@ -104,7 +104,7 @@ def _against_random(row: pd.DataFrame, title: str, kind: str) -> Cell:
     own = accuracy(row.accuracy[row.title == title])
     if kind in REFERENCES:
         return Cell.of(own)
-    random = accuracy(row.accuracy[row.method == "random"])
+    random = accuracy(row.accuracy[(row.method == "random") & (row.control == "none")])
     best = _best([own, random])
     return Cell(((own, own in best), (" (", False), (random, random in best), (")", False)))
 

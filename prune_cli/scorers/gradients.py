@@ -74,7 +74,8 @@ def hessian_vector_products(
 def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
     """The same samples in batches whose activations take about `mib` MiB at most, one sample at least.
 
-    What a sample's activations take is measured on the first: the tensors that a forward pass saves for its backward.
+    What a sample's activations take is measured on the first: the tensors that a forward pass, as it is differentiated
+    twice, saves for its backward.
     """
     parts: list[tuple[Tensor, Tensor]] = []
     size = 0
@@ -115,7 +116,11 @@ def _saved_bytes(model: nn.Module, x: Tensor) -> int:
             found += tensor.numel() * tensor.element_size()
         return tensor
 
-    with quiet(model), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    with (
+        quiet(model),
+        sdpa_kernel(SDPBackend.MATH),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
         model(x)
     return found
 

@@ -32,7 +32,6 @@ class Grasp:
             raise ConfigError(
                 f"temperature must be above 0, not {self.temperature}", "scorer.temperature", "scorer.temperature=1"
             )
-
         if self.chunk_mib < 1:
             raise ConfigError(f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib")
 

@@ -18,7 +18,7 @@ from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 @scorers.register("synflow")
 @dataclass(frozen=True)
 class SynFlow:
-    """s(θ) = |θ| · ∂R/∂|θ|, R the sum of the outputs for an input of ones once every entry of the state is made absolute.
+    """s(θ) = |θ · ∂R/∂θ|, R the sum of the outputs for an input of ones once every entry of the state is made absolute.
 
     No data: of the batches only the shape of an image is read. Computed in float64, because R grows with the depth and
     float32 overflows. rounds: the mask is found in so many of them, each at density**(round / rounds) of the model that
@@ -45,7 +45,7 @@ class SynFlow:
             flow = functional_call(model, state, (ones,)).sum()
         check_finite(flow, "synaptic flow")
         slopes = torch.autograd.grad(flow, list(chosen.values()), materialize_grads=True)
-        return {name: slope.mul_(chosen[name].detach()) for name, slope in zip(chosen, slopes, strict=True)}
+        return {name: slope.mul_(chosen[name].detach()).abs_() for name, slope in zip(chosen, slopes, strict=True)}
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from prune_cli.scorers.gradients import check_finite, numbered, quiet
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 Layer = nn.Linear | nn.Conv2d
+PLAIN = (nn.Linear.forward, nn.Conv2d.forward)  # a layer that pads or standardises inside sees another input or weight
 
 
 @scorers.register("wanda")
@@ -22,7 +23,7 @@ class Wanda:
     """s(W_oi) = |W_oi| · ‖x_i‖₂, the root mean square of input feature i over all tokens (pixels) of all samples.
 
     The method compares the weights of one output row with each other: use it with sparsity.scope=row. Forward passes
-    alone. A feature of a k×k convolution is one entry of its unfolded input.
+    alone, all layers at once on the dense model, where the method's paper goes from layer to layer. A feature of a k×k convolution is one entry of its unfolded input.
     """
 
     title = "Wanda"
@@ -53,9 +54,9 @@ class _Seen:
 
 def _owner(model: nn.Module, parameter: nn.Parameter, name: str) -> Layer:
     for layer in model.modules():
-        if isinstance(layer, Layer) and layer.weight is parameter:
+        if isinstance(layer, Layer) and layer.weight is parameter and type(layer).forward in PLAIN:
             return layer
-    raise ConfigError("wanda scores weights of Linear and Conv2d layers alone", name, "another model.prunable")
+    raise ConfigError("wanda scores weights of plain Linear and Conv2d layers alone", name, "another model.prunable")
 
 
 def _watch(seen: _Seen, layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -73,7 +74,8 @@ def _squares(x: Tensor, layer: Layer) -> tuple[Tensor, int]:
         tokens_NI = x.reshape(-1, x.shape[-1])
         return tokens_NI.square().sum(0), len(tokens_NI)
     top = _padded(x, layer).square()
-    height, width = (1 + (size - span) // step for size, span, step in zip(top.shape[2:], _spans(layer), layer.stride))  # noqa: B905
+    sides = zip(top.shape[2:], _spans(layer), layer.stride, strict=True)
+    height, width = (1 + (size - span) // step for size, span, step in sides)
     rows = [
         [_tap(top, layer, i, j, height, width) for j in range(layer.kernel_size[1])]
         for i in range(layer.kernel_size[0])

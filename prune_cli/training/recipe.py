@@ -35,7 +35,9 @@ class Recipe:
     cutmix_prob: float = 1.0  # share of the batches that are mixed
     horizontal_flip: bool = False
     clip_norm: float | None = None  # largest norm of all gradients together
-    accumulation: int = 1  # parts that a batch is computed in, for less memory; the step is that of the whole batch
+    accumulation: int = (
+        1  # parts that a batch is computed in, for less memory; the step is that of the whole batch, but for BatchNorm
+    )
     ema_decay: float | None = None  # of a moving average of the weights, which is then evaluated and kept; None: off
     smoke: bool = False  # marks a run whose figures mean nothing
     train_batches: int | None = None  # batches an epoch at most
@@ -63,6 +65,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ConfigError(f"recipe.{name} lies in [0, 1), not {value}", f"recipe.{name}")
+        if self.cutmix_alpha > 0 and self.batch_size < 2:
+            raise ConfigError("CutMix mixes two images or more", "recipe.batch_size=1", "recipe.batch_size=2")
         if not 0 <= self.cutmix_prob <= 1:
             raise ConfigError(f"recipe.cutmix_prob lies in [0, 1], not {self.cutmix_prob}", "recipe.cutmix_prob")
         if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:

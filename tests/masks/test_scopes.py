@@ -105,6 +105,15 @@ def test_a_pattern_decides_the_sparsity_and_leaves_no_scope() -> None:
         masks.select({"w": torch.rand(4, 4)}, 0.9, pattern="2:4")
 
 
+def test_a_pattern_of_thirds_is_typed_in_a_few_digits_and_removes_them_exactly() -> None:
+    assert Sparsity(66.67, pattern="1:3").fraction == 1 - 1 / 3
+    with pytest.raises(ConfigError) as error:
+        Sparsity(60, pattern="1:3")
+    typed = float(str(error.value.hint).removeprefix("sparsity="))
+    fraction = Sparsity(typed, pattern="1:3").fraction
+    assert int(masks.select({"w": torch.rand(7, 9)}, fraction, pattern="1:3")["w"].sum()) == 21
+
+
 def test_an_input_that_does_not_divide_is_named() -> None:
     with pytest.raises(SelectionError) as error:
         masks.select({"good": torch.rand(4, 4), "stem": torch.rand(4, 6)}, 0.5, pattern="2:4")

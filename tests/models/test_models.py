@@ -72,6 +72,13 @@ def test_an_image_size_reaches_the_model_and_its_input() -> None:
         models.build("vit_b16", image_size=0)
 
 
+@pytest.mark.parametrize("size", [8, 40])
+def test_patches_that_leave_a_part_of_the_images_out_are_refused(size: int) -> None:
+    for name in ("vit_b16", "mixer_b16"):
+        with pytest.raises(ConfigError, match=f"{size} pixels do not divide into patches of 16"):
+            outlined(models.build(name, image_size=size))
+
+
 @pytest.mark.parametrize(
     "model", [ViTMicro(), models.build("mixer_micro"), TimmArch("vit_tiny_patch16_224"), TimmArch("test_convnext")]
 )

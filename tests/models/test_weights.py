@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from prune_cli.common.errors import WeightsError
 from prune_cli.models import weights as weight_files
+from prune_cli.models.registry import models
 from prune_cli.models.report_models import ViTB16
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -67,6 +68,40 @@ def test_a_control_of_a_mask_made_before(run: Run, here: Path) -> None:
     refused = run("prune", *SMOKE, path, "control=inverted")
     assert refused.code == 2  # type: ignore[attr-defined]
     assert "no scores" in refused.err  # type: ignore[attr-defined]
+
+
+def test_a_pattern_and_a_control_that_breaks_it_are_refused(run: Run) -> None:
+    words = ("prune", *SMOKE, "sparsity=50", "sparsity.pattern=2:4")
+    for kind in ("shuffle", "layerwise_random", "layerwise_magnitude"):
+        refused = run(*words, f"control={kind}")
+        assert refused.code == 2  # type: ignore[attr-defined]
+        assert "would not keep 2:4" in refused.err  # type: ignore[attr-defined]
+    assert run(*words, "control=inverted", "--dry-run").code == 0  # type: ignore[attr-defined]
+
+
+def test_tables_and_runs_csv_tell_controls_apart(run: Run, here: Path) -> None:
+    """The brackets of Table 1 are those of random pruning as it is."""
+    found = run("sweep", "recipe=smoke", "sparsity=90", "scorer=snip_magnitude,random", "control=none,inverted", "--json").json  # type: ignore[attr-defined]
+    runs = {(r["method"], r["identity"].get("control", "none")): r["accuracy_last"] for r in found["runs"]}
+    bracket = f"({runs['random', 'none']:.2f})"
+    cells = [row["MNIST-5k Acc. [%]"] for row in found["table1"]["rows"]]
+    assert cells == [f"{runs['snip_magnitude', kind]:.2f} {bracket}" for kind in ("none", "inverted")]
+    table = pd.read_csv(here / "results/runs.csv")
+    assert sorted(zip(table.method, table.control, strict=True)) == sorted(runs)
+
+
+def test_a_mask_in_a_dense_training_is_refused(run: Run, here: Path) -> None:
+    plain, _, _ = pruned(run, here)
+    path = f"mask=runs/prune/{plain['hash']}/mask.safetensors"
+    for command in ("train", "drift"):
+        refused = run(command, "recipe=smoke", path)
+        assert refused.code == 2  # type: ignore[attr-defined]
+        assert "no use for a mask" in refused.err  # type: ignore[attr-defined]
+
+
+def test_a_dense_run_has_no_scope(run: Run) -> None:
+    words = ("sweep", "recipe=smoke", "sparsity=dense", "sparsity.scope=global,row", "--dry-run", "--json")
+    assert len(run(*words).json["points"]) == 1  # type: ignore[attr-defined]
 
 
 def test_a_dense_run_has_no_control(run: Run) -> None:

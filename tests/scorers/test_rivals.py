@@ -205,6 +205,15 @@ def test_wrong_wandas_are_rejected() -> None:
             check_wanda_linear(mutant)
 
 
+def test_wanda_refuses_a_layer_that_sees_another_input_than_its_own() -> None:
+    """timm's Conv2dSame pads inside its forward pass."""
+    from timm.layers import Conv2dSame
+
+    layer = Conv2dSame(2, 3, 3, stride=2).double()
+    with pytest.raises(ConfigError, match="plain"):
+        scorers.build("wanda")(layer, batches((2, 6, 6)), {"w": layer.weight})
+
+
 def test_wanda_names_a_weight_that_it_cannot_score() -> None:
     model, parameters = network()
     with pytest.raises(ConfigError) as error:
@@ -229,6 +238,34 @@ def test_synflow_takes_the_absolute_value_of_biases_and_statistics_too() -> None
     assert (float(found["a"]), float(found["b"])) == (10.0, 25.0)
     assert found["a"].dtype == torch.float64
     assert float(model[0].weight.detach()) == -2.0
+
+
+def check_synflow_behind_a_norm(scorer: Scorer) -> None:
+    """A norm subtracts a mean, so a slope can be negative: its size counts, whatever its sign."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 3)).double()
+    first = model[0].weight
+    absolute = [p.detach().abs().requires_grad_() for p in model.parameters()]
+    w, b, scale, shift, v, c = absolute
+    hidden = nn.functional.layer_norm(w.sum(1) + b, (6,), scale, shift).relu()
+    slope = torch.autograd.grad((v @ hidden + c).sum(), w)[0]
+    assert bool((slope < 0).any())
+    found = scorer(model, [(torch.zeros(2, 5), torch.zeros(2).long())], {"w": first})["w"]
+    torch.testing.assert_close(found, (slope * w).abs().detach(), rtol=1e-10, atol=1e-14)
+
+
+def test_synflow_takes_the_size_of_a_slope() -> None:
+    check_synflow_behind_a_norm(scorers.build("synflow"))
+
+
+def test_a_synflow_with_signs_is_rejected() -> None:
+    def signed(model: nn.Module, given: list, parameters: dict) -> dict:
+        scores = scorers.build("synflow")(model, given, parameters)
+        return {name: score * torch.sign(score - score.median()) for name, score in scores.items()}
+
+    with pytest.raises(AssertionError):
+        check_synflow_behind_a_norm(signed)
 
 
 def test_synflow_of_a_deep_network_needs_float64() -> None:

@@ -94,6 +94,7 @@ WRONG: list[dict[str, Any]] = [
     {"clip_norm": -1.0},
     {"cutmix_alpha": -1.0},
     {"cutmix_prob": 1.5},
+    {"batch_size": 1, "cutmix_alpha": 1.0},
     {"accumulation": 0},
     {"ema_decay": 1.0},
     {"train_batches": 0},
