@@ -12,7 +12,7 @@ import torch
 from conftest import Answer, everything_in
 from safetensors.torch import load_file, save_file
 
-from prune_cli.models.weights import packaged_file
+from prune_cli.models.sources import packaged_file
 
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "drift")

@@ -1,12 +1,9 @@
-"""Pre-trained weights: where they are, what they are (sha256), and how they come into a model with a fresh head."""
+"""How pre-trained weights come into a model with a fresh head."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,66 +16,11 @@ from prune_cli.common.errors import WeightsError
 from prune_cli.common.random import seeded
 from prune_cli.models.prunable import classifier_names
 from prune_cli.models.registry import Model
-from prune_cli.runs.files import sha256
+from prune_cli.models.sources import Weights
 
-PACKAGED = Path(str(resources.files("prune_cli.models") / "packaged"))
 SHOWN = 3  # names listed in a message
 UNPICKLED = {".pt", ".pth"}
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The start of a model: a file and its sha256; `random` has no file. sha256 is None while a hub file is not here.
-
-    variant: which of the packaged files or of timm's tags, where `model.weights` says so after a colon.
-    """
-
-    source: str
-    path: Path | None
-    sha256: str | None
-    variant: str = ""
-
-    @property
-    def name(self) -> str:
-        """As `model.weights` is typed: packaged, packaged:600, hub, hub:TAG, random; `file` for any file."""
-        return f"{self.source}:{self.variant}" if self.variant else self.source
-
-
-def locate(model: Model, fetch: bool = True) -> Weights:
-    """Find the weights that `model.weights` names; `fetch` lets hub weights be downloaded. Raises WeightsError."""
-    if model.weights == "random":
-        return Weights("random", None, "random")
-    source, _, variant = model.weights.partition(":")
-    if source == "hub":
-        path = _hub_file(model, fetch)
-        return Weights("hub", path, sha256(path) if path else None, variant)
-    if source == "packaged":
-        path = _packaged_file(model, variant)
-        return Weights("packaged", path, sha256(path), variant)
-    path = Path(model.weights).expanduser()
-    if not path.is_file():
-        hint = "packaged, hub, random or a .safetensors file"
-        raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)
-    return Weights("file", path, sha256(path))
-
-
-def packaged_file(name: str, variant: str = "") -> Path:
-    """Where the packaged weights of a model are, there or not; `variant` is what follows the colon."""
-    return PACKAGED / f"{name}{'.' if variant else ''}{variant}.safetensors"
-
-
-def origin(model: Model, weights: Weights) -> str:
-    """What the weights have learnt from, in two words: the images of packaged ones, timm's tag, or the file's name."""
-    if weights.path is None and weights.source == "random":
-        return "from scratch"
-    if weights.source == "hub":
-        return model.tag  # type: ignore[attr-defined]
-    assert weights.path is not None  # only a hub file may not be here
-    card = weights.path.with_suffix(".json")
-    if weights.source == "packaged" and card.is_file():
-        return f"{json.loads(card.read_text(encoding='utf-8'))['train_images']:,} images"
-    return weights.path.name if weights.source == "file" else weights.name
 
 
 def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Module:
@@ -190,55 +132,3 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
     names = _fitting(module, _shapes_of(tensors), weights.path)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module
-
-
-def _packaged_file(model: Model, variant: str) -> Path:
-    """The file of a variant. Raises WeightsError that lists the variants there are."""
-    where = f"model.weights={model.weights}"
-    there = {"packaged": packaged_file(model.name)} if packaged_file(model.name).is_file() else {}
-    for path in sorted(PACKAGED.glob(f"{model.name}.*.safetensors")):
-        there[f"packaged:{path.stem.removeprefix(f'{model.name}.')}"] = path
-    if not there:
-        hint = "packaged, hub, random or a .safetensors file"
-        raise WeightsError(f"{model.name} has no packaged weights", where, hint)
-    if model.weights not in there:
-        raise WeightsError(f"{model.name} has no packaged weights {variant!r}", where, f"there are: {', '.join(there)}")
-    return there[model.weights]
-
-
-def _check_hub(model: Model) -> None:
-    """Raise WeightsError unless the hub has the weights that `model.weights` names; for a tag it lists those there are."""
-    where, tags = f"model.weights={model.weights}", getattr(model, "hub_tags", None)
-    if tags is None:
-        raise WeightsError(f"{model.name} has no weights on the hub", where, "model.weights=packaged")
-    _, variant, tag = model.weights.partition(":")
-    if variant and tag not in tags:
-        there = ", ".join(f"hub:{known}" for known in tags) or "none"
-        raise WeightsError(f"timm has no weights {tag!r} of this architecture", where, f"there are: {there}")
-
-
-def _hub_file(model: Model, fetch: bool) -> Path | None:
-    """timm's file in the hub's own cache; None if it is not there and may not be fetched."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    _check_hub(model)
-    assert hasattr(model, "hub_id")
-    if not model.hub_id:
-        raise WeightsError(
-            "timm has no pre-trained weights under this name",
-            model.title,
-            "model.arch=NAME.TAG, or model.weights=random",
-        )
-    cached = try_to_load_from_cache(model.hub_id, "model.safetensors")
-    if isinstance(cached, str):
-        return Path(cached)
-    if not fetch:
-        return None
-    try:
-        return Path(hf_hub_download(model.hub_id, "model.safetensors"))
-    except Exception as error:  # the hub client raises errors of several libraries
-        raise WeightsError(
-            f"these weights cannot be fetched ({type(error).__name__})",
-            model.hub_id,
-            "model.weights=FILE.safetensors works offline",
-        ) from None

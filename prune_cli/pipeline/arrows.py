@@ -23,7 +23,7 @@ from prune_cli.masks.allocate import check_no_nan
 from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
-from prune_cli.models.weights import Weights
+from prune_cli.models.sources import Weights
 from prune_cli.pipeline.job import Job, score_identity
 from prune_cli.pipeline.rounds import find_mask, select
 from prune_cli.runs.files import write_csv, write_json, write_tensors

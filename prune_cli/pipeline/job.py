@@ -22,7 +22,7 @@ from prune_cli.masks.controls import MOVING, Control
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
-from prune_cli.models.weights import Weights
+from prune_cli.models.sources import Weights, locate
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers
@@ -84,7 +84,7 @@ class Workshop:
         if settings.sparsity.pattern is not None and settings.control.kind in MOVING:
             what = f"{settings.control.kind} would not keep {settings.sparsity.pattern}"
             raise RequestError(what, "sparsity.pattern", "control=none, inverted or reinit")
-        weights = self._once(settings.model, partial(weight_files.locate, settings.model, self._fetch))
+        weights = self._once(settings.model, partial(locate, settings.model, self._fetch))
         job = Job(settings, splits, digest, weights, device)
         weight_files.check(self.outline(job)[0], weights)
         return job

@@ -11,7 +11,7 @@ from conftest import Answer, everything_in
 from safetensors.torch import save_file
 
 from prune_cli.commands import drift
-from prune_cli.models import weights as weight_files
+from prune_cli.models import sources
 from prune_cli.models.registry import models
 from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.runs.files import write_json
@@ -31,9 +31,9 @@ def scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packaged weights of vit_micro at three scales: random ones, with the cards that say otherwise."""
     folder = tmp_path / "packaged"
     folder.mkdir()
-    monkeypatch.setattr(weight_files, "PACKAGED", folder)
+    monkeypatch.setattr(sources, "PACKAGED", folder)
     for images, variant in ((60_000, ""), (6_000, "6000"), (600, "600")):
-        path = weight_files.packaged_file("vit_micro", variant)
+        path = sources.packaged_file("vit_micro", variant)
         save_file(ViTMicro().build(10).state_dict(), path)
         write_json(path.with_suffix(".json"), {"train_images": images})
 
@@ -118,7 +118,7 @@ def test_every_micro_model_compares_the_same_scales() -> None:
 @pytest.mark.parametrize("name", MICRO)
 def test_the_weights_of_every_scale_are_packaged(name: str) -> None:
     """`make pretrain pretrain-scales` makes them."""
-    there = {v for v in ("", "6000", "600") if weight_files.packaged_file(name, v).is_file()}
+    there = {v for v in ("", "6000", "600") if sources.packaged_file(name, v).is_file()}
     assert there == {"", "6000", "600"}
 
 

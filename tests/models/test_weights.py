@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prune_cli.common.errors import WeightsError
-from prune_cli.models import weights as weight_files
+from prune_cli.models import sources
 from prune_cli.models.registry import models
 from prune_cli.models.report_models import ViTB16
+from prune_cli.models.sources import Weights, locate, origin, packaged_file
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
-from prune_cli.models.weights import Weights, build, check, locate, origin, packaged_file, read, restore
+from prune_cli.models.weights import build, check, read, restore
 from prune_cli.runs.files import sha256, write_json
 
 ARCH = "vit_tiny_patch16_224"
@@ -333,7 +334,7 @@ def test_an_unknown_tag_is_answered_with_those_there_are(tag: str) -> None:
 @pytest.fixture
 def packaged(tmp_path: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with three packaged files of vit_micro, one of them with its card, and a file of another model."""
-    monkeypatch.setattr(weight_files, "PACKAGED", tmp_path)
+    monkeypatch.setattr(sources, "PACKAGED", tmp_path)
     for number, name in enumerate(("vit_micro", "vit_micro.600", "vit_micro.6000", "vit_micro_2.7")):
         save_file({key: t + number for key, t in tensors.items()}, tmp_path / f"{name}.safetensors")
     write_json(tmp_path / "vit_micro.6000.json", {"train_images": 6000})

@@ -81,7 +81,9 @@ def test_a_pattern_and_a_control_that_breaks_it_are_refused(run: Run) -> None:
 
 def test_tables_and_runs_csv_tell_controls_apart(run: Run, here: Path) -> None:
     """The brackets of Table 1 are those of random pruning as it is."""
-    found = run("sweep", "recipe=smoke", "sparsity=90", "scorer=snip_magnitude,random", "control=none,inverted", "--json").json  # type: ignore[attr-defined]
+    found = run(
+        "sweep", "recipe=smoke", "sparsity=90", "scorer=snip_magnitude,random", "control=none,inverted", "--json"
+    ).json  # type: ignore[attr-defined]
     runs = {(r["method"], r["identity"].get("control", "none")): r["accuracy_last"] for r in found["runs"]}
     bracket = f"({runs['random', 'none']:.2f})"
     cells = [row["MNIST-5k Acc. [%]"] for row in found["table1"]["rows"]]

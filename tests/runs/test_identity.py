@@ -13,7 +13,7 @@ from prune_cli import pipeline
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
 from prune_cli.data.registry import Split, Splits
-from prune_cli.models.weights import Weights
+from prune_cli.models.sources import Weights
 from prune_cli.pipeline.job import prune_identity, score_identity, train_identity
 from prune_cli.runs.files import write_tensors
 from prune_cli.runs.identity import changed_options, run_hash
