@@ -18,12 +18,12 @@ class Grasp:
     """s(θ) = θ · (H g), g and H the gradient and Hessian of the mean cross-entropy of logits / temperature.
 
     The LARGEST are kept: the method's paper scores -θ·Hg and removes the largest. temperature > 0: 1 in the report's
-    comparison, 200 in the method's own code. Both passes run over all samples in parts of chunk_mib MiB of activations,
-    whose sums are those of one large batch; a second derivative keeps several times as much.
+    comparison, 200 in the method's own code. The second derivative, which keeps several times the activations of the
+    first, is taken in parts of chunk_mib MiB of them; their sum is that of the whole batch.
     """
 
     temperature: float = 1.0
-    chunk_mib: int = field(default=256, metadata=OUTSIDE)
+    chunk_mib: int = field(default=384, metadata=OUTSIDE)
 
     title = "GraSP"
 
@@ -37,7 +37,8 @@ class Grasp:
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""
-        batches = in_parts(model, batches, self.chunk_mib)  # a list: both passes see them
+        batches = list(batches)  # both passes see them
         g = mean_gradients(model, batches, parameters, self.temperature)
-        products = hessian_vector_products(model, batches, parameters, g, self.temperature)
+        parts = in_parts(model, batches, self.chunk_mib)
+        products = hessian_vector_products(model, parts, parameters, g, self.temperature)
         return {name: product.mul_(parameters[name].detach()) for name, product in products.items()}
