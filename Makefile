@@ -15,7 +15,7 @@ MICRO    := vit_micro mixer_micro poolformer_micro
 PACKAGED := prune_cli/models/packaged
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data fashion-mnist prune sweep table1 table2 pretrain pretrain-scales lint format test test-all bench clean
+.PHONY: help setup demo data fashion-mnist prune sweep study table1 table2 pretrain pretrain-scales lint format test test-all bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,11 @@ prune: setup ## One run: make prune ARGS="scorer=snip sparsity=95"
 
 sweep: setup ## Five methods at three sparsities, two seeds, or ARGS
 	$(BIN)/prune-cli sweep $(or $(ARGS),experiment=rivals_micro)
+
+study: setup ## The README's tables and drift figure on a laptop, into docs/study (about 2 hours on 2 idle cores)
+	$(BIN)/prune-cli sweep experiment=table1_micro --results-dir docs/study/table1_micro
+	$(BIN)/prune-cli sweep experiment=table2_micro --results-dir docs/study/table2_micro
+	$(BIN)/prune-cli drift model=vit_micro dataset=mnist5k --results-dir docs/study/drift
 
 table1: setup ## Table 1 again, from the runs of the last sweep
 	$(BIN)/prune-cli table 1 $(ARGS)
