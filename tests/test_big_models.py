@@ -15,6 +15,7 @@ from cifar_files import write_cifar
 
 from prune_cli import masks, pipeline, scorers
 from prune_cli.config.schema import Point
+from prune_cli.pipeline.batches import scoring_batches
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers as registry
 
@@ -54,7 +55,7 @@ def test_every_scorer_scores_it_and_finds_a_mask(name: str, size: int | None, ci
     settings = pipeline.composer(Places()).settings(Point(choices, values(cifar, size)))
     job = pipeline.Workshop(Places(data=here)).job(settings)
     model, parameters = pipeline.build_model(job)
-    batches = pipeline.arrows.scoring_batches(job)
+    batches = scoring_batches(job)
     total = sum(p.numel() for p in parameters.values())
     digests = set()
     for scorer in registry.classes:

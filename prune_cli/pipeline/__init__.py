@@ -1,17 +1,17 @@
 """The sentence that the program is: config -> data -> model -> score -> allocate -> select -> mask -> fine-tune -> record.
 
-job.py holds its beginning, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
+job.py holds its beginning, batches.py, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
 """
 
 from prune_cli.pipeline.arrows import (
     build_model,
     choose_mask,
     control,
-    evaluation_batches,
     find_scores,
     keep_data,
     train,
 )
+from prune_cli.pipeline.batches import evaluation_batches
 from prune_cli.pipeline.job import Job, Workshop, composer, outline
 from prune_cli.pipeline.record import describe, title, write_run
 from prune_cli.pipeline.rounds import find_mask

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -15,15 +13,15 @@ from torch import Tensor, nn
 
 from prune_cli import masks
 from prune_cli.common.device import peak_memory
-from prune_cli.common.random import derive, generator, seeded
+from prune_cli.common.random import derive, seeded
 from prune_cli.common.terminal import note
-from prune_cli.data.loading import Loader
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_no_nan
 from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import Weights
+from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.job import Job, score_identity
 from prune_cli.pipeline.rounds import find_mask, select
 from prune_cli.runs.files import write_csv, write_json, write_tensors
@@ -33,8 +31,7 @@ from prune_cli.runs.store import MANIFEST, RunFolder
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
-from prune_cli.training.loop import Feed, Row, fine_tune
-from prune_cli.training.mixing import cut_and_mixed
+from prune_cli.training.loop import Row, fine_tune
 
 SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
@@ -50,15 +47,6 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
 def keep_data(job: Job, places: Places) -> None:
     """Write the dataset where later runs find it sooner, if it is one that is made here."""
     job.settings.dataset.build(places.data)
-
-
-def scoring_batches(job: Job) -> list[tuple[Tensor, Tensor]]:
-    """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
-    options = job.settings.scoring
-    loader = _loader(job, "train", options.batch_size)
-    order = loader.shuffled(job.settings.seed, "scoring")[: options.batches * options.batch_size]
-    size = options.micro_batch or options.batch_size
-    return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
 
 
 def _images(batches: Batches) -> int:
@@ -179,34 +167,3 @@ def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]
     settings = job.settings
     with seeded(settings.seed, "train"):  # dropout and the like
         return fine_tune(model, mask, settings.recipe, feed(job), settings.compute.precision, title)
-
-
-def feed(job: Job) -> Feed:
-    """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
-    recipe, seed = job.settings.recipe, job.settings.seed
-    loader = _loader(job, "train", recipe.batch_size)
-    full = -(-len(job.splits.train) // recipe.batch_size)
-    steps = min(full, recipe.train_batches or full)
-
-    def epoch(number: int) -> Iterable[tuple[Tensor, Tensor]]:
-        flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
-        batches = islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
-        if not recipe.cutmix_alpha:
-            return batches
-        classes = len(job.splits.classes)
-        return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number)
-
-    names = [name for name in job.splits.named() if name != "train"]
-    return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})
-
-
-def evaluation_batches(job: Job, split: str) -> Iterable[tuple[Tensor, Tensor]]:
-    """The batches of a split in its own order, as many images as the recipe allows."""
-    loader, images = _loader(job, split, 500), job.settings.recipe.test_images
-    return loader.batches(range(min(len(loader.split), images or len(loader.split))))
-
-
-def _loader(job: Job, split: str, batch_size: int) -> Loader:
-    settings, compute = job.settings, job.settings.compute
-    images = job.splits.named()[split]
-    return Loader(images, settings.model.input, batch_size, job.device, compute.workers, compute.memory_format)

@@ -9,7 +9,7 @@ import torch
 
 from prune_cli import masks, pipeline, scorers
 from prune_cli.config.schema import Point
-from prune_cli.pipeline import arrows
+from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.runs.places import Places
 
 RANDOM = {"model.weights": "random"}
@@ -24,7 +24,7 @@ def job(data: Path, choices: dict[str, str] | None = None, values: dict | None =
 def test_the_public_api_scores_and_selects(built_data: Path) -> None:
     run = job(built_data)
     model, parameters = pipeline.build_model(run)
-    batches = arrows.scoring_batches(run)
+    batches = scoring_batches(run)
     scorer = scorers.build("snip_magnitude", alpha=1e-3)
     mask = pipeline.find_mask(model, batches, parameters, scorer, sparsity=0.98, scope="global")
     same = masks.select(scorer(model, batches, parameters), sparsity=0.98, scope="global", min_kept_per_tensor=0)
@@ -37,22 +37,22 @@ def test_every_scorer_of_a_sweep_sees_the_same_head_batches_and_order(built_data
     one, two = job(built_data, {"scorer": "snip"}), job(built_data, {"scorer": "random", "sparsity": "90"})
     for a, b in zip(pipeline.build_model(one)[0].parameters(), pipeline.build_model(two)[0].parameters(), strict=True):
         assert torch.equal(a, b)
-    assert torch.equal(arrows.scoring_batches(one)[0][0], arrows.scoring_batches(two)[0][0])
-    orders = [torch.cat([y for _, y in arrows.feed(run).train(3)]) for run in (one, two)]
+    assert torch.equal(scoring_batches(one)[0][0], scoring_batches(two)[0][0])
+    orders = [torch.cat([y for _, y in feed(run).train(3)]) for run in (one, two)]
     assert torch.equal(*orders)
 
 
 def test_seeds_and_purposes_draw_apart(built_data: Path) -> None:
     one, two = job(built_data), job(built_data, values={"seed": 1})
-    labels = [torch.cat([y for _, y in arrows.feed(run).train(epoch)]) for run in (one, two) for epoch in (0, 1)]
+    labels = [torch.cat([y for _, y in feed(run).train(epoch)]) for run in (one, two) for epoch in (0, 1)]
     assert len({tuple(found.tolist()) for found in labels}) == 4
-    assert not torch.equal(arrows.scoring_batches(one)[0][1], labels[0][:128])
+    assert not torch.equal(scoring_batches(one)[0][1], labels[0][:128])
     assert not torch.equal(pipeline.build_model(one)[0].head.weight, pipeline.build_model(two)[0].head.weight)
 
 
 def test_the_scoring_batch_is_as_large_as_asked(built_data: Path) -> None:
     run = job(built_data, values={"scoring.batches": 3, "scoring.batch_size": 50})
-    assert [len(y) for _, y in arrows.scoring_batches(run)] == [50, 50, 50]
+    assert [len(y) for _, y in scoring_batches(run)] == [50, 50, 50]
 
 
 def test_an_outline_counts_without_a_weight(built_data: Path) -> None:
@@ -73,6 +73,6 @@ def test_stored_scores_keep_the_models_order_which_breaks_ties(built_data: Path,
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_the_loaders_workers(built_data: Path, workers: int) -> None:
     run = job(built_data, values={"compute.workers": workers, "recipe.train_batches": 2})
-    x = torch.cat([x for x, _ in arrows.feed(run).train(0)])
-    expected = torch.cat([x for x, _ in arrows.feed(job(built_data, values={"recipe.train_batches": 2})).train(0)])
+    x = torch.cat([x for x, _ in feed(run).train(0)])
+    expected = torch.cat([x for x, _ in feed(job(built_data, values={"recipe.train_batches": 2})).train(0)])
     assert torch.equal(x, expected)

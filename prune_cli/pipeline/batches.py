@@ -1,0 +1,54 @@
+"""The batches of a job: those that are scored on, trained on and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
+
+from prune_cli.common.random import generator
+from prune_cli.data.loading import Batch, Loader
+from prune_cli.pipeline.job import Job
+from prune_cli.training.loop import Feed
+from prune_cli.training.mixing import cut_and_mixed
+
+
+def scoring_batches(job: Job) -> list[Batch]:
+    """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
+    options = job.settings.scoring
+    loader = _loader(job, "train", options.batch_size)
+    order = loader.shuffled(job.settings.seed, "scoring")[: options.batches * options.batch_size]
+    size = options.micro_batch or options.batch_size
+    return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
+
+
+def feed(job: Job) -> Feed:
+    """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
+    recipe, seed = job.settings.recipe, job.settings.seed
+    loader = _loader(job, "train", recipe.batch_size)
+    full = -(-len(job.splits.train) // recipe.batch_size)
+    steps = min(full, recipe.train_batches or full)
+
+    def epoch(number: int) -> Iterable[Batch]:
+        """The batches of one epoch, mixed where the recipe says so."""
+        flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
+        batches = islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
+        if not recipe.cutmix_alpha:
+            return batches
+        classes = len(job.splits.classes)
+        return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number)
+
+    names = [name for name in job.splits.named() if name != "train"]
+    return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})
+
+
+def evaluation_batches(job: Job, split: str) -> Iterable[Batch]:
+    """The batches of a split in its own order, as many images as the recipe allows."""
+    loader, images = _loader(job, split, 500), job.settings.recipe.test_images
+    return loader.batches(range(min(len(loader.split), images or len(loader.split))))
+
+
+def _loader(job: Job, split: str, batch_size: int) -> Loader:
+    settings, compute = job.settings, job.settings.compute
+    images = job.splits.named()[split]
+    return Loader(images, settings.model.input, batch_size, job.device, compute.workers, compute.memory_format)
