@@ -45,10 +45,11 @@ prune: setup ## One run: make prune ARGS="scorer=snip sparsity=95"
 sweep: setup ## Five methods at three sparsities, two seeds, or ARGS
 	$(BIN)/prune-cli sweep $(or $(ARGS),experiment=rivals_micro)
 
-study: setup ## The README's tables and drift figure on a laptop, into docs/study (about 2 hours on 2 idle cores)
+study: setup ## The README's tables and drift figures on a laptop, into docs/study (about 2 hours on 2 idle cores)
 	$(BIN)/prune-cli sweep experiment=table1_micro --results-dir docs/study/table1_micro
 	$(BIN)/prune-cli sweep experiment=table2_micro --results-dir docs/study/table2_micro
-	$(BIN)/prune-cli drift model=vit_micro dataset=mnist5k --results-dir docs/study/drift
+	set -e; for model in $(MICRO); do \
+	  $(BIN)/prune-cli drift model=$$model dataset=mnist5k --results-dir docs/study/drift_$$model; done
 
 table1: setup ## Table 1 again, from the runs of the last sweep
 	$(BIN)/prune-cli table 1 $(ARGS)
