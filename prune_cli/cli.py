@@ -134,7 +134,8 @@ def score(
     "prune model=vit_micro dataset=mnist5k scorer=snip_magnitude sparsity=98",
     "prune sparsity=97.3 scorer.alpha=0.1 recipe.epochs=3 seed=7",
     "prune model=timm model.arch=vit_tiny_patch16_224 model.weights=random scorer=magnitude sparsity=90 recipe=smoke",
-    "prune scorer=grasp sparsity=95 --dry-run",
+    "prune scorer=synflow sparsity=98 control=shuffle",
+    "prune model=vit_l16 scorer=grasp sparsity=95 --dry-run",
 )
 def prune(
     words: Words = None,
@@ -167,6 +168,7 @@ def prune(
     "sweep experiment=demo",
     "sweep scorer=snip_magnitude,magnitude,snip,grasp,random sparsity=90,95,98 seed=0,1",
     "sweep scorer=snip_magnitude,random 'sparsity=range(90,99)' --references",
+    "sweep experiment=table1 dataset.download=true compute.device=cuda compute.precision=bf16",
 )
 def sweep(
     words: Words = None,

@@ -1,0 +1,1 @@
+"""Units of a recurrent model: how much each tells, and is told."""

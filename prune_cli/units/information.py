@@ -1,0 +1,183 @@
+"""Transfer entropy and mutual information of discrete series, of all units at once, from counts.
+
+Everything is pooled over clips and time, and in nats. A letter legend: C clips, T times, U units, S samples (a clip at a
+time that has its whole history). A series is (C, T), or (C, T, U) where each unit has its own.
+
+information.transfer_entropy(source, target, lag=1)
+information.mutual_information(source, target)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prune_cli.common.errors import RequestError
+from prune_cli.common.random import generator
+
+DENSE = 1 << 22  # counters kept for all combinations at once; above, those that occur are sorted
+SPARSE = 1 << 40  # codes stay far from the end of int64
+Measure = Callable[[Tensor, Tensor], Tensor]
+
+
+def mutual_information(source: Tensor, target: Tensor, miller_madow: bool = False) -> Tensor:
+    """I(source; target) = Σ p(x,y) ln[p(x,y) / (p(x) p(y))] at the same times, (U,) nats.
+
+    source, target: int ≥ 0, (C, T) or (C, T, U). miller_madow adds (cells seen - 1) / 2S to each entropy (Miller 1955).
+    Raises RequestError where the two do not fit.
+    """
+    x, y = _aligned(target, source)
+    x, y = x.flatten(0, 1), y.flatten(0, 1)
+    return sum_entropies([(1, [x]), (1, [y]), (-1, [x, y])], miller_madow)
+
+
+def transfer_entropy(
+    source: Tensor,
+    target: Tensor,
+    lag: int = 1,
+    target_history: int = 1,
+    source_history: int = 1,
+    miller_madow: bool = False,
+) -> Tensor:
+    """TE(source → target) = Σ p(x',x,y) ln[p(x'|x,y) / p(x'|x)] (Schreiber 2000), (U,) nats.
+
+    x' is the target at t, x its own history at t-1 … t-target_history, y the source at t-lag … t-lag-source_history+1:
+    a lag moves the source alone. source, target: int ≥ 0, (C, T) or (C, T, U). Plug-in counts are biased upwards by about
+    cells / 2S: see `against_shuffled`. miller_madow: see `mutual_information`. Raises RequestError where the two do not
+    fit, or a clip is too short for the lag and the histories.
+    """
+    x, y = _aligned(target, source)
+    now, own, other = _histories(x, y, lag, target_history, source_history)
+    terms = [(1, [now, *own]), (-1, own), (-1, [now, *own, *other]), (1, [*own, *other])]
+    return sum_entropies(terms, miller_madow)
+
+
+@dataclass(frozen=True)
+class AgainstShuffled:
+    """A measure beside what chance makes of it, each (U,): `corrected` is the value less the surrogates' mean.
+
+    p: the share of surrogates that reach the value, the value itself among them, so never 0.
+    """
+
+    value: Tensor
+    surrogate_mean: Tensor
+    p: Tensor
+
+    @property
+    def corrected(self) -> Tensor:
+        """value - surrogate_mean, nats."""
+        return self.value - self.surrogate_mean
+
+
+def against_shuffled(
+    measure: Measure, source: Tensor, target: Tensor, surrogates: int = 100, seed: int = 0
+) -> AgainstShuffled:
+    """The measure, and the same with the source's clips permuted: each series stays whole but meets another clip.
+
+    measure: one of this file's, its options bound. Raises RequestError for fewer than two clips or no surrogate.
+    """
+    if len(source) < 2 or surrogates < 1:
+        raise RequestError("shuffling needs two clips or more, and one surrogate or more", f"{len(source)} clips")
+    value, draw = measure(source, target), generator(seed, "surrogates")
+    total, reached = torch.zeros_like(value), torch.ones_like(value)
+    for _ in range(surrogates):
+        found = measure(source[torch.randperm(len(source), generator=draw)], target)
+        total += found
+        reached += found >= value
+    return AgainstShuffled(value, total / surrogates, reached / (surrogates + 1))
+
+
+def by_class(measure: Measure, source: Tensor, target: Tensor, classes: Tensor) -> dict[int, Tensor]:
+    """The measure within the clips of each class: classes int (C,) -> {class: (U,) nats}."""
+    return {
+        int(label): measure(source[classes == label], target[classes == label]) for label in classes.unique().tolist()
+    }
+
+
+def equal_bins(values: Tensor, bins: int, low: float, high: float) -> Tensor:
+    """The number of the bin of each value, int: `bins` of equal width on [low, high); what lies outside joins the end."""
+    return ((values - low) * (bins / (high - low))).floor().long().clamp_(0, bins - 1)
+
+
+def quantile_bins(values: Tensor, bins: int) -> Tensor:
+    """The same with bins that hold equally many values of each unit: values (C, T, U)."""
+    flat = values.flatten(0, 1)
+    inner = torch.linspace(0, 1, bins + 1, dtype=flat.dtype)[1:-1]
+    edges_UB = torch.quantile(flat, inner, dim=0).t().contiguous()
+    return torch.searchsorted(edges_UB, flat.t().contiguous(), right=True).t().reshape(values.shape)
+
+
+def sum_entropies(terms: list[tuple[int, list[Tensor]]], miller_madow: bool) -> Tensor:
+    """Σ sign · H(joint of the parts), each part int (S, U)."""
+    return torch.stack([sign * entropy(parts, miller_madow) for sign, parts in terms]).sum(0)
+
+
+def entropy(parts: list[Tensor], miller_madow: bool = False) -> Tensor:
+    """The plug-in entropy of the joint of these parts, each int (S, U): (U,) nats."""
+    codes_SU, cells = _joint(parts)
+    samples, units = codes_SU.shape
+    counts, unit = _counts(codes_SU, cells)
+    share = counts.double() / samples
+    found = torch.zeros(units, dtype=torch.float64).index_add_(0, unit, -share * share.log())
+    seen = torch.bincount(unit, minlength=units)
+    return found + (seen - 1) / (2 * samples) if miller_madow else found
+
+
+def _counts(codes_SU: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """How often each combination that occurs does so, and in which unit."""
+    units = codes_SU.shape[1]
+    places = (codes_SU + torch.arange(units) * cells).flatten()
+    if units * cells <= DENSE:
+        counts = torch.bincount(places, minlength=units * cells)
+        places = counts.nonzero().squeeze(1)
+        counts = counts[places]
+    else:
+        places, counts = places.unique(return_counts=True)
+    return counts, places // cells
+
+
+def _joint(parts: list[Tensor]) -> tuple[Tensor, int]:
+    """One code for each combination of values, and how many codes there could be."""
+    codes, cells = parts[0], int(parts[0].max()) + 1
+    for part in parts[1:]:
+        size = int(part.max()) + 1
+        codes, cells = codes * size + part, cells * size
+        if cells > SPARSE:  # long histories: number the combinations that occur
+            values, codes = codes.unique(return_inverse=True)
+            cells = len(values)
+    return codes, cells
+
+
+def _histories(
+    x: Tensor, y: Tensor, lag: int, target_history: int, source_history: int
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """x', the target's past and the source's past at every time that has them all, each (S, U)."""
+    if min(lag, target_history, source_history) < 1:
+        raise RequestError("lag and histories are 1 or more", "transfer entropy")
+    first, times = max(target_history, lag + source_history - 1), x.shape[1]
+    if first >= times:
+        raise RequestError(f"clips of {times} frames are too short for a lag of {lag} and these histories", "lag")
+
+    def at(series: Tensor, back: int) -> Tensor:
+        return series[:, first - back : times - back].flatten(0, 1)
+
+    own = [at(x, back) for back in range(1, target_history + 1)]
+    other = [at(y, back) for back in range(lag, lag + source_history)]
+    return at(x, 0), own, other
+
+
+def _aligned(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as (C, T, U)."""
+    target, source = (s.unsqueeze(-1) if s.ndim == 2 else s for s in (torch.as_tensor(target), torch.as_tensor(source)))
+    units = max(target.shape[-1], source.shape[-1])
+    try:
+        both = [series.expand(*series.shape[:2], units) for series in (target, source)]
+    except RuntimeError:
+        both = []
+    if not both or both[0].shape != both[1].shape or any(s.is_floating_point() or int(s.min()) < 0 for s in both):
+        shapes = f"source {tuple(source.shape)}, target {tuple(target.shape)}"
+        raise RequestError("series are counted numbers from 0, of the same clips and times", shapes, "bin them first")
+    return both[0], both[1]
