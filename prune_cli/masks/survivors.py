@@ -37,13 +37,17 @@ class SurvivorOptimizer:
 
     model: its removed weights must be zero already. mask: True = keep. optimizer: a name (see `elementwise_optimizer`).
     weight_decay acts on the weights of matrices and kernels (two or more dimensions), as in timm; the other options go
-    to the optimiser as they are.
+    to the optimiser as they are. Raises ConfigError for a mask of a frozen or unknown parameter.
     """
 
     def __init__(
         self, model: nn.Module, mask: Mapping[str, Tensor], optimizer: str, weight_decay: float = 0.0, **options: Any
     ):
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for name in mask.keys() - named.keys():
+            raise ConfigError(
+                "a mask of this name fits no parameter that is trained", name, "unfreeze it, or leave it out"
+            )
         self._pruned = [_Survivors(named[name], keep) for name, keep in mask.items()]
         dense = [p for name, p in named.items() if name not in mask]
         decayed = [part.values for part in self._pruned] + [p for p in dense if p.ndim > 1]

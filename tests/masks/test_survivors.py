@@ -168,3 +168,11 @@ def test_an_optimiser_that_mixes_weights_or_does_not_exist_is_refused_by_name(na
     with pytest.raises(ConfigError, match=name) as error:
         build(model, mask, name, lr=0.01)
     assert "adamw" in " ".join(error.value.lines())
+
+
+def test_a_mask_of_a_frozen_or_unknown_parameter_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[0].weight.requires_grad_(False)
+    for name in ("0.weight", "2.weight"):
+        with pytest.raises(ConfigError, match="no parameter that is trained"):
+            SurvivorOptimizer(model, {name: torch.ones(2, 3, dtype=torch.bool)}, "adam", lr=0.1)

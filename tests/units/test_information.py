@@ -131,7 +131,9 @@ def test_measures_of_many_units_are_those_of_each_alone(c: int, t: int, u: int, 
         torch.testing.assert_close(measure(source, target), alone, rtol=0, atol=1e-12)
         assert bool((alone > -1e-12).all())
     scores = [mutual_info_score(source.flatten(), target[..., unit].flatten()) for unit in range(u)]
-    torch.testing.assert_close(mutual_information(source, target), torch.tensor(scores, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        mutual_information(source, target), torch.tensor(scores, dtype=torch.float64), rtol=0, atol=1e-12
+    )
 
 
 def test_what_many_combinations_need_is_counted_sparsely(monkeypatch: pytest.MonkeyPatch) -> None:
