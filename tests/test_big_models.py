@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from cifar_files import write_cifar
+from conftest import everything_in
 
 from prune_cli import masks, pipeline, scorers
 from prune_cli.config.schema import Point
@@ -84,6 +85,18 @@ def test_it_is_pruned_trained_evaluated_and_recorded(
         assert again["accuracy"] == record["accuracy_last"]
     finally:
         shutil.rmtree(here / "runs")  # a gigabyte each
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_a_dry_run_plans_its_memory_without_a_weight(name: str, run: Run, here: Path) -> None:
+    plan = run("prune", f"model={name}", "--dry-run", "--json").json  # type: ignore[attr-defined]
+    size = plan["bytes"]
+    assert size["weights"] == size["model_file"] == size["gradients"] == 4 * plan["parameters"]
+    assert size["optimizer"] == 8 * plan["parameters"]  # Adam's two moments
+    assert size["survivor_optimizer"] < 0.1 * size["optimizer"]
+    assert size["survivor_gradients"] < 0.2 * size["gradients"]
+    assert (size["mask_file"], size["score_file"]) == (plan["prunable"], 4 * plan["prunable"])
+    assert not everything_in(here)
 
 
 def test_a_channels_last_run_finds_the_same_mask(cifar: Path, here: Path) -> None:
