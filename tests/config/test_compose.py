@@ -342,7 +342,7 @@ OPTIONS = {group: sorted(set(Catalogue().options[group])) for group in GROUPS}
 VALUES = {
     "seed": st.integers(0, 2**31),
     "scoring.batches": st.integers(1, 9),
-    "recipe.epochs": st.integers(5, 50),
+    "recipe.epochs": st.integers(11, 50),  # more than the longest warm-up of the recipes
     "recipe.lr": st.floats(0, 1),
     "recipe.weight_decay": st.integers(0, 1),  # an integer where a float is wanted
     "sparsity.percent": st.floats(0, 99),
