@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from prune_cli.common.errors import RequestError
 from prune_cli.common.random import generator
 
-DENSE = 1 << 22  # counters kept for all combinations at once; above, those that occur are sorted
+DENSE = 1 << 22  # counters in a table of all combinations at most; above, those that occur are sorted
 SPARSE = 1 << 40  # codes stay far from the end of int64
 Measure = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,7 +32,7 @@ def mutual_information(source: Tensor, target: Tensor, miller_madow: bool = Fals
     """
     x, y = _aligned(target, source)
     x, y = x.flatten(0, 1), y.flatten(0, 1)
-    return sum_entropies([(1, [x]), (1, [y]), (-1, [x, y])], miller_madow)
+    return sum_entropies([x, y], [(1, [0]), (1, [1]), (-1, [0, 1])], miller_madow)
 
 
 def transfer_entropy(
@@ -51,8 +52,10 @@ def transfer_entropy(
     """
     x, y = _aligned(target, source)
     now, own, other = _histories(x, y, lag, target_history, source_history)
-    terms = [(1, [now, *own]), (-1, own), (-1, [now, *own, *other]), (1, [*own, *other])]
-    return sum_entropies(terms, miller_madow)
+    own_past = list(range(1, 1 + target_history))
+    all_past = list(range(1, 1 + target_history + source_history))
+    terms = [(1, [0, *own_past]), (-1, own_past), (-1, [0, *all_past]), (1, all_past)]
+    return sum_entropies([now, *own, *other], terms, miller_madow)
 
 
 @dataclass(frozen=True)
@@ -110,32 +113,40 @@ def quantile_bins(values: Tensor, bins: int) -> Tensor:
     return torch.searchsorted(edges_UB, flat.t().contiguous(), right=True).t().reshape(values.shape)
 
 
-def sum_entropies(terms: list[tuple[int, list[Tensor]]], miller_madow: bool) -> Tensor:
-    """Σ sign · H(joint of the parts), each part int (S, U)."""
-    return torch.stack([sign * entropy(parts, miller_madow) for sign, parts in terms]).sum(0)
+def sum_entropies(parts: list[Tensor], terms: list[tuple[int, list[int]]], miller_madow: bool = False) -> Tensor:
+    """Σ sign · H(joint of some of the parts), the parts named by their place, each int (S, U): (U,) nats.
 
-
-def entropy(parts: list[Tensor], miller_madow: bool = False) -> Tensor:
-    """The plug-in entropy of the joint of these parts, each int (S, U): (U,) nats."""
-    codes_SU, cells = _joint(parts)
-    samples, units = codes_SU.shape
-    counts, unit = _counts(codes_SU, cells)
-    share = counts.double() / samples
-    found = torch.zeros(units, dtype=torch.float64).index_add_(0, unit, -share * share.log())
-    seen = torch.bincount(unit, minlength=units)
-    return found + (seen - 1) / (2 * samples) if miller_madow else found
-
-
-def _counts(codes_SU: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """How often each combination that occurs does so, and in which unit."""
-    units = codes_SU.shape[1]
-    places = (codes_SU + torch.arange(units) * cells).flatten()
-    if units * cells <= DENSE:
-        counts = torch.bincount(places, minlength=units * cells)
-        places = counts.nonzero().squeeze(1)
-        counts = counts[places]
+    H is the plug-in entropy -Σ p ln p. All joints are sums over one table of counts where that is small enough.
+    """
+    samples, units = parts[0].shape
+    sizes = [int(part.max()) + 1 for part in parts]
+    if units * prod(sizes) > DENSE:
+        tables = [_sparse_counts([parts[place] for place in places]) for _, places in terms]
     else:
-        places, counts = places.unique(return_counts=True)
+        everything = _joint(parts)[0] + torch.arange(units) * prod(sizes)
+        table = torch.bincount(everything.flatten(), minlength=units * prod(sizes)).view(units, *sizes)
+        tables = [_marginal(table, places) for _, places in terms]
+    found = torch.zeros(units, dtype=torch.float64)
+    for (sign, _), (counts, unit) in zip(terms, tables, strict=True):
+        share = counts.double() / samples
+        found.index_add_(0, unit, -sign * share * share.log())
+        if miller_madow:
+            found += sign * (torch.bincount(unit, minlength=units) - 1) / (2 * samples)
+    return found
+
+
+def _marginal(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
+    """How often each combination of these parts that occurs does so, and in which unit; table: (U, size of each part)."""
+    others = [dim for dim in range(1, table.ndim) if dim - 1 not in places]
+    counts = (table.sum(others) if others else table).flatten(1)
+    unit, cell = counts.nonzero(as_tuple=True)
+    return counts[unit, cell], unit
+
+
+def _sparse_counts(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The same without a table: the combinations that occur are sorted."""
+    codes_SU, cells = _joint(parts)
+    places, counts = (codes_SU + torch.arange(codes_SU.shape[1]) * cells).flatten().unique(return_counts=True)
     return counts, places // cells
 
 
