@@ -83,10 +83,11 @@ test: setup ## The tests, a few minutes
 test-all: setup ## The tests with the slow ones: the wheel in an environment of its own
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
-bench: setup ## The benchmarks: selection over 85 M scores, one step and one scoring of ViT-B/16
+bench: setup ## The benchmarks: selection over 85 M scores, one step and one scoring of ViT-B/16, information of units
 	$(BIN)/python benchmarks/select_global.py
 	$(BIN)/python benchmarks/survivor_step.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/information.py
 
 clean: ## Remove what was built, but neither runs, results, data nor the virtual environment
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -119,12 +119,11 @@ def sum_entropies(parts: list[Tensor], terms: list[tuple[int, list[int]]], mille
     H is the plug-in entropy -Σ p ln p. All joints are sums over one table of counts where that is small enough.
     """
     samples, units = parts[0].shape
-    sizes = [int(part.max()) + 1 for part in parts]
+    sizes = [_size(part) for part in parts]
     if units * prod(sizes) > DENSE:
         tables = [_sparse_counts([parts[place] for place in places]) for _, places in terms]
     else:
-        everything = _joint(parts)[0] + torch.arange(units) * prod(sizes)
-        table = torch.bincount(everything.flatten(), minlength=units * prod(sizes)).view(units, *sizes)
+        table = _table(parts, sizes)
         tables = [_marginal(table, places) for _, places in terms]
     found = torch.zeros(units, dtype=torch.float64)
     for (sign, _), (counts, unit) in zip(terms, tables, strict=True):
@@ -133,6 +132,17 @@ def sum_entropies(parts: list[Tensor], terms: list[tuple[int, list[int]]], mille
         if miller_madow:
             found += sign * (torch.bincount(unit, minlength=units) - 1) / (2 * samples)
     return found
+
+
+def _table(parts: list[Tensor], sizes: list[int]) -> Tensor:
+    """How often each combination occurs: (U, size of each part)."""
+    units = parts[0].shape[1]
+    codes = (
+        torch.arange(units, dtype=torch.int32) * sizes[0] + parts[0].int()
+    )  # int32: half of the memory to go through
+    for part, size in zip(parts[1:], sizes[1:], strict=True):
+        codes.mul_(size).add_(part)
+    return torch.bincount(codes.flatten(), minlength=units * prod(sizes)).view(units, *sizes)
 
 
 def _marginal(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
@@ -152,9 +162,9 @@ def _sparse_counts(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _joint(parts: list[Tensor]) -> tuple[Tensor, int]:
     """One code for each combination of values, and how many codes there could be."""
-    codes, cells = parts[0], int(parts[0].max()) + 1
+    codes, cells = parts[0].long(), _size(parts[0])
     for part in parts[1:]:
-        size = int(part.max()) + 1
+        size = _size(part)
         codes, cells = codes * size + part, cells * size
         if cells > SPARSE:  # long histories: number the combinations that occur
             values, codes = codes.unique(return_inverse=True)
@@ -181,14 +191,18 @@ def _histories(
 
 
 def _aligned(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as (C, T, U)."""
-    target, source = (s.unsqueeze(-1) if s.ndim == 2 else s for s in (torch.as_tensor(target), torch.as_tensor(source)))
-    units = max(target.shape[-1], source.shape[-1])
-    try:
-        both = [series.expand(*series.shape[:2], units) for series in (target, source)]
-    except RuntimeError:
-        both = []
-    if not both or both[0].shape != both[1].shape or any(s.is_floating_point() or int(s.min()) < 0 for s in both):
-        shapes = f"source {tuple(source.shape)}, target {tuple(target.shape)}"
+    """Both as int32 (C, T, U); a series that all units share is not copied."""
+    target, source = torch.as_tensor(target), torch.as_tensor(source)
+    shapes = f"source {tuple(source.shape)}, target {tuple(target.shape)}"
+    both = [series.unsqueeze(-1) if series.ndim == 2 else series for series in (target, source)]
+    units = max(series.shape[-1] for series in both)
+    fits = both[0].shape[:2] == both[1].shape[:2] and all(series.shape[-1] in (1, units) for series in both)
+    if not fits or any(series.is_floating_point() or int(series.min()) < 0 for series in both):
         raise RequestError("series are counted numbers from 0, of the same clips and times", shapes, "bin them first")
-    return both[0], both[1]
+    x, y = (series.int().expand(*series.shape[:2], units) for series in both)
+    return x, y
+
+
+def _size(part: Tensor) -> int:
+    """How many values a part can take: one more than its largest; one column is enough where all units share it."""
+    return int((part[:, :1] if part.stride(1) == 0 else part).max()) + 1

@@ -43,6 +43,12 @@ def test_the_published_values(case: str) -> None:
     assert float(mutual_information(unit, label)) == pytest.approx(BIT * bits, abs=1e-10)
 
 
+def test_numpy_arrays_are_series_too() -> None:
+    source, target = drawn(3, 9), drawn(3, 9, 2, seed=1)
+    for measure in (transfer_entropy, mutual_information):
+        torch.testing.assert_close(measure(source.numpy(), target.numpy()), measure(source, target))  # type: ignore[arg-type]
+
+
 def test_the_other_direction_the_present_and_no_history_are_rejected() -> None:
     def backwards(source: Tensor, target: Tensor) -> Tensor:
         return transfer_entropy(target, source)
