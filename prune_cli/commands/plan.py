@@ -11,6 +11,7 @@ from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
+from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import footprint
 
 MIB = 2**20
@@ -23,7 +24,7 @@ def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
     folder = RunFolder.of(places.runs, "prune", found["identity"])
     known = job.weights.sha256 is not None
     size = footprint(model, parameters, found["kept"], job.settings.recipe)
-    if job.method in ("dense", "mask") or getattr(job.settings.scorer, "rounds", 1) > 1:
+    if job.method in ("dense", "mask") or rounds_of(job.settings.scorer) > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
         "config": job.settings.plain,

@@ -32,10 +32,13 @@ class Weights:
         return f"{self.source}:{self.variant}" if self.variant else self.source
 
 
+RANDOM = Weights("random", None, "random")
+
+
 def locate(model: Model, fetch: bool = True) -> Weights:
     """Find the weights that `model.weights` names; `fetch` lets hub weights be downloaded. Raises WeightsError."""
     if model.weights == "random":
-        return Weights("random", None, "random")
+        return RANDOM
     source, _, variant = model.weights.partition(":")
     if source == "hub":
         path = _hub_file(model, fetch)

@@ -20,15 +20,15 @@ from prune_cli.masks.allocate import check_no_nan
 from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
-from prune_cli.models.sources import Weights
+from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.job import Job, score_identity
-from prune_cli.pipeline.rounds import find_mask, select
+from prune_cli.pipeline.rounds import find_mask, turned
 from prune_cli.runs.files import write_csv, write_json, write_tensors
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import MANIFEST, RunFolder
-from prune_cli.scorers import Batches, Parameters, Scorer, Scores
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores, rounds_of
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.training.loop import Row, fine_tune
@@ -119,11 +119,13 @@ def choose_mask(
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
-    wanted = _selection(job)
-    if getattr(job.settings.scorer, "rounds", 1) > 1:
-        return _mask_in_rounds(job, model, parameters, wanted)
+    wanted, inverted = _selection(job), job.settings.control.kind == "inverted"
+    if rounds_of(job.settings.scorer) > 1:
+        return _mask_in_rounds(job, model, parameters, wanted | {"inverted": inverted})
     scores, record = find_scores(job, model, parameters, places)
-    return select(scores, **wanted), {key: record[key] for key in ("hash", *SCORING)}
+    return masks.select(turned(scores) if inverted else scores, **wanted), {
+        key: record[key] for key in ("hash", *SCORING)
+    }
 
 
 def _selection(job: Job) -> dict[str, Any]:
@@ -133,7 +135,6 @@ def _selection(job: Job) -> dict[str, Any]:
         "scope": sparsity.scope,
         "min_kept_per_tensor": sparsity.min_kept_per_tensor,
         "pattern": sparsity.pattern,
-        "inverted": job.settings.control.kind == "inverted",
     }
 
 
@@ -153,8 +154,7 @@ def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
     """What the job's control makes of the mask; `reinit` draws the weights anew and leaves the mask as it is."""
     kind, settings = job.settings.control.kind, job.settings
     if kind == "reinit" and mask:
-        start = Weights("random", None, "random")
-        fresh = weight_files.build(settings.model, start, len(job.splits.classes), derive(settings.seed, "reinit"))
+        fresh = weight_files.build(settings.model, RANDOM, len(job.splits.classes), derive(settings.seed, "reinit"))
         drawn = prunable(fresh, settings.model.prunable)
         with torch.no_grad():
             for name, parameter in parameters.items():

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_cli import masks
-from prune_cli.masks.allocate import check_no_nan
-from prune_cli.scorers import Batches, Parameters, Scorer, Scores
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores, rounds_of
 
 NEVER = float("-inf")  # the score of a weight that an earlier round removed
 
@@ -29,37 +28,29 @@ def find_mask(
     """Score and select: True = keep. sparsity: the share removed, in [0, 1). See masks.select for the other options.
 
     A scorer with rounds > 1 scores the masked model again and again; round r of R leaves density**(r / R) of the
-    weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks
-    last in the next ones, unless the scorer `revives`: then all weights compete in every round. A pattern is asked of the last round alone.
-    The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
+    weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks last in the
+    next ones, unless the scorer `revives`: then all weights compete in every round. A pattern is asked of the last round
+    alone. The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
     inverted keeps the lowest scores instead. The model is left as it was.
     """
-    rounds = getattr(scorer, "rounds", 1)
+    rounds = rounds_of(scorer)
     size = sum(p.numel() for p in parameters.values())
 
     def choose(scores: Scores, number: int) -> masks.Mask:
+        by = turned(scores) if inverted else scores
         if number == rounds:
-            return select(scores, sparsity, scope, min_kept_per_tensor, pattern, inverted)
+            return masks.select(by, sparsity, scope, min_kept_per_tensor, pattern)
         removed = int((1 - (1 - sparsity) ** (number / rounds)) * size)  # rounded down, as in the published code
-        return select(scores, removed / size, scope, min_kept_per_tensor, None, inverted)
+        return masks.select(by, removed / size, scope, min_kept_per_tensor)
 
     if rounds == 1:
         return choose(scorer(model, batches, parameters), 1)
     return _in_rounds(model, list(batches), parameters, scorer, rounds, choose)
 
 
-def select(
-    scores: Mapping[str, Tensor],
-    sparsity: float,
-    scope: str = "global",
-    min_kept_per_tensor: int = 0,
-    pattern: str | None = None,
-    inverted: bool = False,
-) -> masks.Mask:
-    """masks.select; inverted keeps the lowest scores, but never what an earlier round removed."""
-    if inverted:
-        scores = {name: torch.where(score == NEVER, NEVER, -score) for name, score in scores.items()}
-    return masks.select(scores, sparsity, scope, min_kept_per_tensor, pattern)
+def turned(scores: Mapping[str, Tensor]) -> Scores:
+    """The scores by which the lowest are kept, but never what an earlier round removed."""
+    return {name: torch.where(score == NEVER, NEVER, -score) for name, score in scores.items()}
 
 
 def _in_rounds(
@@ -74,7 +65,6 @@ def _in_rounds(
     with _restored(parameters) as originals:
         for number in range(1, rounds + 1):
             scores = _score(model, batches, parameters, scorer, originals, mask)
-            check_no_nan(scores)
             mask = choose(scores, number)
             _leave(parameters, originals, mask)
     return mask

@@ -4,9 +4,9 @@ scorer = scorers.build("snip_magnitude", alpha=1e-3)
 scores = scorer(model, batches, parameters)
 """
 
-from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, rounds_of, scorers
 
 build = scorers.build
 register = scorers.register
 
-__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "scorers"]
+__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "rounds_of", "scorers"]

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import OUTSIDE
-from prune_cli.scorers.gradients import check_finite, numbered, probing
+from prune_cli.scorers.gradients import check_finite, names_in, numbered, probing
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -56,8 +56,7 @@ class Fisher:
 
 def _add_squares(total: Scores, model: nn.Module, x: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
     """Add each sample's squared gradient to `total`; returns the losses."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    keys = {name: names[id(p)] for name, p in parameters.items()}
+    keys = names_in(model, parameters)
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         logits = functional_call(model, {keys[name]: w for name, w in weights.items()}, (image.unsqueeze(0),))

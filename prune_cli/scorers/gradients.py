@@ -85,6 +85,12 @@ def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
     return parts
 
 
+def names_in(model: nn.Module, parameters: Parameters) -> dict[str, str]:
+    """What the model itself calls each of these parameters."""
+    own = {id(p): name for name, p in model.named_parameters()}
+    return {name: own[id(p)] for name, p in parameters.items()}
+
+
 def check_finite(values: Tensor, what: str) -> None:
     """Raise NumericalError unless all of these values, called `what`, are finite."""
     if not torch.isfinite(values).all():

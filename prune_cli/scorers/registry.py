@@ -31,4 +31,9 @@ class Scorer(Protocol):
         ...
 
 
+def rounds_of(scorer: Scorer) -> int:
+    """How many times the scorer has to score for one mask: its option `rounds`, 1 where it has none."""
+    return getattr(scorer, "rounds", 1)
+
+
 scorers: Registry[Scorer] = Registry("scorer", "prune_cli.scorers")

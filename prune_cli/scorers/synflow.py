@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.scorers.gradients import check_finite, quiet
+from prune_cli.scorers.gradients import check_finite, names_in, quiet
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -38,8 +38,7 @@ class SynFlow:
         image, _ = next(iter(batches))
         device = torch.device("cpu") if image.device.type == "mps" else image.device  # which has no float64
         state = {name: _absolute(t, device) for name, t in _state(model).items()}
-        owners = {id(p): name for name, p in model.named_parameters()}
-        chosen = {name: state[owners[id(p)]].requires_grad_() for name, p in parameters.items()}
+        chosen = {name: state[own].requires_grad_() for name, own in names_in(model, parameters).items()}
         ones = torch.ones(1, *image.shape[1:], dtype=torch.float64, device=device)
         with quiet(model), sdpa_kernel([SDPBackend.MATH]):
             flow = functional_call(model, state, (ones,)).sum()
