@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from prune_cli.config.schema import Settings
+from prune_cli.data.registry import Rendered
 from prune_cli.runs.places import Places
 
 
-def build_data(settings: Settings, places: Places) -> dict[str, Any]:
-    """Build the dataset under the data folder, read it back and describe it. Raises DataError."""
+def build_data(settings: Settings, places: Places, verify: bool = False) -> dict[str, Any]:
+    """Build the dataset under the data folder, read it back and describe it. Raises DataError.
+
+    verify: build nothing, and compare the sha256 of every file of a rendered dataset (any other is checked on reading).
+    """
     dataset = settings.dataset
-    dataset.build(places.data)
+    if not verify:
+        dataset.build(places.data)
+    elif isinstance(dataset, Rendered):
+        dataset.verify(places.data)
     splits = dataset.load(places.data)
     return {
         "dataset": dataset.name,
@@ -19,4 +26,6 @@ def build_data(settings: Settings, places: Places) -> dict[str, Any]:
         "shape": list(splits.train.shape),  # null: a side that differs from image to image
         "images": {name: len(split) for name, split in splits.named().items()},
         "digest": splits.digest(),
+        "folder": str(dataset.folder(places.data)) if isinstance(dataset, Rendered) else None,
+        "verified": verify,
     }

@@ -26,8 +26,17 @@ def cover(images: Tensor, height: int, width: int) -> Tensor:
 
 def read_rgb(path: Path) -> Tensor:
     """The image in a file as uint8 (3, H, W); the kind is told by the content, not by the name. Raises DataError."""
+    return torch.from_numpy(_decoded(path, "RGB")).permute(2, 0, 1)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """The image in a file as uint8 (H, W), colours by their luminance. Raises DataError."""
+    return _decoded(path, "L")
+
+
+def _decoded(path: Path, mode: str) -> np.ndarray:
     try:
         with Image.open(path) as opened:
-            return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
+            return np.array(opened.convert(mode))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"this image cannot be read: {error}", str(path), "fetch the file again") from None

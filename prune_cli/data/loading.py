@@ -15,7 +15,7 @@ from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
 from prune_cli.data.images import cover
 from prune_cli.data.splits import AnySplit
-from prune_cli.models.registry import ImageInput
+from prune_cli.models.registry import ClipInput, ImageInput
 
 Batch = tuple[Tensor, Tensor]
 
@@ -25,14 +25,14 @@ class Loader:
     """Batches of one split on one device. order: None keeps the split's own order."""
 
     split: AnySplit
-    input: ImageInput
+    input: ImageInput | ClipInput
     batch_size: int
     device: torch.device
     workers: int = 0
     memory_format: torch.memory_format = torch.preserve_format
 
     def batches(self, order: Sequence[int] | None = None, flips: torch.Generator | None = None) -> Iterator[Batch]:
-        """(inputs_BCHW float, labels_B) in the given order; the last batch may be smaller.
+        """(inputs_BCHW float, labels_B), of clips (inputs_BTHW, labels_BT), in the given order; the last may be smaller.
 
         flips: mirror each image from left to right with probability 1/2, drawn from this generator.
         Raises DataError where an image cannot be read.
@@ -68,18 +68,24 @@ class Loader:
 class _Batches(TorchDataset):
     """Indexed by a list of places: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
 
-    def __init__(self, split: AnySplit, to: ImageInput):
-        self._split, self._to = split, to
+    def __init__(self, split: AnySplit, to: ImageInput | ClipInput):
+        self._split = split
+        self._size = (to.height, to.width) if isinstance(to, ImageInput) else (0, 0)  # clips keep the size they have
 
     def __getitem__(self, places: list[int]) -> Batch | DataError:
         try:
-            return self._split.images(places, self._to.height, self._to.width), self._split.labels_N[places]
+            return self._split.images(places, *self._size), self._split.targets(places)
         except DataError as error:
             return error
 
 
-def prepare(images: Tensor, to: ImageInput) -> Tensor:
-    """uint8 images as the model's input: resized (bilinear) so that they cover it, cropped, channels fitted, normalised."""
+def prepare(images: Tensor, to: ImageInput | ClipInput) -> Tensor:
+    """uint8 images as the model's input: resized (bilinear) so that they cover it, cropped, channels fitted, normalised.
+
+    Clips keep their size: only their bytes become values in [0, 1].
+    """
+    if isinstance(to, ClipInput):
+        return images.float() / 255
     images = cover(images, to.height, to.width)
     if images.shape[1] != to.channels:
         grey = images if images.shape[1] == 1 else image_ops.rgb_to_grayscale(images)

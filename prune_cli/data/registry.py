@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from prune_cli.common.registry import Registry
 from prune_cli.data.splits import Split, Splits
 
-__all__ = ["Dataset", "Split", "Splits", "datasets"]
+__all__ = ["Dataset", "Rendered", "Split", "Splits", "datasets"]
 
 
 class Dataset(Protocol):
@@ -23,6 +23,19 @@ class Dataset(Protocol):
 
     def build(self, home: Path) -> None:
         """Write what can be made under `home`, unless it is there and whole. Raises DataError."""
+        ...
+
+
+@runtime_checkable
+class Rendered(Protocol):
+    """A dataset that is rendered into a folder of its own, which can be verified."""
+
+    def folder(self, home: Path) -> Path:
+        """Where it is, or would be."""
+        ...
+
+    def verify(self, home: Path) -> None:
+        """Compare the sha256 of every file. Raises DataError that names the damaged one."""
         ...
 
 

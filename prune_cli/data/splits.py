@@ -1,20 +1,22 @@
-"""What a dataset is made of: labelled images, in memory or in files that are read when a batch is asked for."""
+"""What a dataset is made of: labelled images or clips, in memory or in files that are read when a batch is asked for."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from prune_cli.common.errors import DataError
 from prune_cli.data.images import cover, read_rgb
 
-Shape = tuple[int, int | None, int | None]  # channels, height, width; None where it differs from image to image
+Shape = tuple[int, int | None, int | None]  # channels (of a clip: frames), height, width; None where images differ
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Split:
     def images(self, places: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - prepare() fits them
         """uint8 NCHW at the size that they have, whatever is asked for: the device fits them faster."""
         return self.images_NCHW[places]
+
+    def targets(self, places: Sequence[int]) -> Tensor:
+        """labels_B, int64."""
+        return self.labels_N[places]
 
     def update(self, digest: Any) -> None:
         """Add shape, pixels and labels to a hash."""
@@ -73,6 +79,10 @@ class FileSplit:
         """uint8 (N, 3, height, width): decoded as RGB, resized to cover that size and cropped. Raises DataError."""
         return torch.stack([cover(read_rgb(self.root / self.paths[place]), height, width) for place in places])
 
+    def targets(self, places: Sequence[int]) -> Tensor:
+        """labels_B, int64."""
+        return self.labels_N[places]
+
     def update(self, digest: Any) -> None:
         """Add the relative paths, the sizes of the files and the labels to a hash; not 150 GB of pixels.
 
@@ -86,8 +96,77 @@ class FileSplit:
         digest.update(self.labels_N.numpy().tobytes())
 
 
-AnySplit = Split | FileSplit
-S = TypeVar("S", Split, FileSplit)
+@dataclass(frozen=True)
+class ClipSplit:
+    """Clips with a label a frame, in the files of a built folder; they are opened when first asked for.
+
+    size_NTHW: clips, frames, height and width of the file `name`-clips.npy. identity: a text that no other clips have.
+    hint: what to type where the files are not there. places: which clips of the file these are; None is all.
+    """
+
+    folder: Path
+    name: str
+    size_NTHW: tuple[int, int, int, int]
+    identity: str
+    hint: str
+    places: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.size_NTHW[0] if self.places is None else len(self.places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open files: a worker process opens its own."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def shape(self) -> Shape:
+        """Of one clip: frames, height, width."""
+        return self.size_NTHW[1:]
+
+    @property
+    def labels_N(self) -> Tensor:
+        """int64: the class of each clip's first action. Raises DataError."""
+        return self._labels[:, 0].long()
+
+    def take(self, which: Tensor) -> ClipSplit:
+        """A part: a bool mask of the clips, or their places."""
+        mine = torch.arange(self.size_NTHW[0]) if self.places is None else self.places
+        return ClipSplit(self.folder, self.name, self.size_NTHW, self.identity, self.hint, mine[which])
+
+    def images(self, places: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - clips keep their size
+        """uint8 (B, T, H, W), read from the file in one go. Raises DataError where the clips are not built."""
+        rows = places if self.places is None else self.places[places].numpy()
+        return torch.from_numpy(self._clips[rows])
+
+    def targets(self, places: Sequence[int]) -> Tensor:
+        """labels_BT, int64, one a frame. Raises DataError where the clips are not built."""
+        return self._labels[places].long()
+
+    def update(self, digest: Any) -> None:
+        """Add the identity, the name and the places to a hash: the same identity means the same bytes."""
+        digest.update(f"{self.identity}\0{self.name}\0".encode())
+        if self.places is not None:
+            digest.update(self.places.numpy().tobytes())
+
+    @cached_property
+    def _clips(self) -> np.ndarray:
+        return self._opened("clips")
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        labels_NT = torch.from_numpy(np.array(self._opened("labels")))
+        return labels_NT if self.places is None else labels_NT[self.places]
+
+    def _opened(self, part: str) -> np.ndarray:
+        path = self.folder / f"{self.name}-{part}.npy"
+        try:
+            return np.asarray(np.load(path, mmap_mode="r"))
+        except (OSError, ValueError):
+            raise DataError("these clips are not built, or not whole", str(path), self.hint) from None
+
+
+AnySplit = Split | FileSplit | ClipSplit
+S = TypeVar("S", Split, FileSplit, ClipSplit)
 
 
 @dataclass(frozen=True)

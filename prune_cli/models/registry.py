@@ -21,8 +21,16 @@ class ImageInput:
     std: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class ClipInput:
+    """What a recurrent model's input looks like: clips_BTHW of grey frames of any size, values in [0, 1]."""
+
+
 class Model(Protocol):
-    """A family of models. The fields of its dataclass are its options."""
+    """A family of models. The fields of its dataclass are its options.
+
+    One with `keeps_head = True` is trained for its very task: its weights bring their classifier, others get a fresh one.
+    """
 
     name: str
     weights: str  # packaged | hub | random | a file
@@ -34,8 +42,8 @@ class Model(Protocol):
         ...
 
     @property
-    def input(self) -> ImageInput:
-        """What its images look like."""
+    def input(self) -> ImageInput | ClipInput:
+        """What its images look like, or that it sees clips."""
         ...
 
     def build(self, num_classes: int) -> nn.Module:

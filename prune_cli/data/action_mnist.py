@@ -1,0 +1,164 @@
+"""action_mnist: one handwritten digit that moves over a black frame; the class is the direction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from prune_cli.common.errors import ConfigError, DataError
+from prune_cli.common.random import generator
+from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.terminal import note
+from prune_cli.data import mnist5k
+from prune_cli.data.clip_files import Chunk
+from prune_cli.data.clips import Video, noisy
+from prune_cli.data.idx import find_idx, read_idx
+from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
+from prune_cli.data.registry import datasets
+from prune_cli.data.splits import Split
+
+SIDE = 28  # pixels of a digit
+STEPS = {  # x to the right, y downwards, of a step at speed 1
+    "MoveUp": (0, -1),
+    "MoveDown": (0, 1),
+    "MoveLeft": (-1, 0),
+    "MoveRight": (1, 0),
+    "MoveUpLeft": (-1, -1),
+    "MoveUpRight": (1, -1),
+    "MoveDownLeft": (-1, 1),
+    "MoveDownRight": (1, 1),
+}
+STEPS_A2 = np.array(list(STEPS.values()))
+STEMS = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+
+
+@datasets.register("action_mnist")
+@dataclass(frozen=True)
+class ActionMnist(Video):
+    """Digits of mnist5k, or of MNIST's IDX files in the folder `digits`: train digits in train clips, test in test."""
+
+    digits: str | None = field(default=None, metadata=OUTSIDE)
+
+    title = "Action MNIST"
+    all_classes: ClassVar[tuple[str, ...]] = tuple(STEPS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frame_size <= SIDE:
+            what = f"a digit of {SIDE} px cannot move in a frame of {self.frame_size} px"
+            raise ConfigError(what, "dataset.frame_size", "dataset.frame_size=64")
+        _ = self.pixels_a_frame
+
+    @property
+    def pixels_a_frame(self) -> float:
+        """The speed that is used. Raises ConfigError where it does not fit."""
+        schedule = self.schedule
+        steps_PT2 = unit_paths(schedule, schedule.possible())
+        room, still = self.frame_size - SIDE, np.zeros(steps_PT2.shape[:2])
+        largest = min(largest_speed(steps_PT2[..., axis], still, room) for axis in (0, 1))
+        return settled(self.speed, largest, schedule)
+
+    def _sources(self) -> Mapping[str, str]:
+        if self.digits is None:
+            return {"mnist5k": mnist5k.DIGEST}
+        images = _idx_digits(self.digits)
+        return {STEMS[split]: hashlib.sha256(pixels.tobytes()).hexdigest() for split, pixels in images.items()}
+
+    def _renderer(self, home: Path) -> MovingDigits:
+        speed = self.pixels_a_frame
+        if self.speed is None and speed < 1:
+            note(f"the frame has no room for 1 px a frame over {self.frames} frames: {speed:.3g} px a frame")
+        images = _own_digits(home) if self.digits is None else _idx_digits(self.digits)
+        titles = {split: "mnist5k " + split if self.digits is None else STEMS[split] for split in images}
+        return MovingDigits(images, titles, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
+
+
+@dataclass(frozen=True)
+class MovingDigits:
+    """Renders clips: one start and one digit a clip, all frames of a chunk at once."""
+
+    images: Mapping[str, np.ndarray]  # split -> uint8 (n, 28, 28)
+    titles: Mapping[str, str]  # split -> what its images are called
+    classes: tuple[str, ...]
+    schedule: Schedule
+    speed: float
+    frame_size: int
+    noise: float
+    seed: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The speed that was used [px a frame]."""
+        return {"speed": self.speed}
+
+    def render(self, split: str, clips: range) -> Chunk:
+        """These clips of the split."""
+        draw = generator(self.seed, "action_mnist", split, clips.start)
+        chosen_NK = self.schedule.drawn(clips, draw)
+        which_N = torch.randint(len(self.images[split]), (len(clips),), generator=draw).numpy()
+        at_NT2 = self._places(chosen_NK, draw)
+        frames_NTHW = pasted(self.images[split][which_N], at_NT2, self.frame_size)
+        rows = [
+            (" ".join(self.classes[a] for a in actions), f"{self.titles[split]} {which}", _text(path[:1]), _text(path))
+            for actions, which, path in zip(chosen_NK.tolist(), which_N.tolist(), at_NT2.tolist(), strict=True)
+        ]
+        return Chunk(noisy(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
+
+    def _places(self, chosen_NK: np.ndarray, draw: torch.Generator) -> np.ndarray:
+        """The digit's left and top pixel in each frame, the start uniform among those that keep the path inside."""
+        path_NT2 = np.rint(self.speed * unit_paths(self.schedule, chosen_NK)).astype(np.int64)
+        low_N2, high_N2 = -path_NT2.min(axis=1), self.frame_size - SIDE - path_NT2.max(axis=1)
+        start_N2 = np.stack([uniform(low_N2[:, a], high_N2[:, a] + 1, draw) for a in (0, 1)], axis=1)
+        return np.minimum(start_N2.astype(np.int64), high_N2)[:, None] + path_NT2
+
+
+def unit_paths(schedule: Schedule, chosen_NK: np.ndarray) -> np.ndarray:
+    """Where a digit of these actions is at each frame at speed 1, from where it started: (N, T, 2), x and y."""
+    return np.einsum("nka,kt->nta", STEPS_A2[chosen_NK], schedule.done)
+
+
+def pasted(digits_NHW: np.ndarray, at_NT2: np.ndarray, size: int) -> np.ndarray:
+    """Black square frames (N, T, size, size) with digit n at the left and top pixel at_NT2 of each, in one assignment."""
+    clips, frames, _ = at_NT2.shape
+    canvas = np.zeros((clips, frames, size, size), np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(canvas, digits_NHW.shape[1:], (2, 3), writeable=True)
+    n, t = np.ogrid[:clips, :frames]
+    windows[n, t, at_NT2[..., 1], at_NT2[..., 0]] = digits_NHW[:, None]
+    return canvas
+
+
+def _text(path: list[list[int]]) -> str:
+    return "; ".join(f"{x} {y}" for x, y in path)
+
+
+def _own_digits(home: Path) -> dict[str, np.ndarray]:
+    own = mnist5k.Mnist5k()
+    own.build(home)  # the next clips find them sooner
+    splits = own.load(home)
+    found = {}
+    for name, split in (("train", splits.train), ("test", splits.test)):
+        assert isinstance(split, Split)
+        found[name] = split.images_NCHW[:, 0].numpy()
+    return found
+
+
+def _idx_digits(folder: str) -> dict[str, np.ndarray]:
+    return {split: _idx_images(Path(folder).expanduser(), stem) for split, stem in STEMS.items()}
+
+
+def _idx_images(folder: Path, stem: str) -> np.ndarray:
+    path = find_idx(folder, stem)
+    if path is None:
+        raise DataError(f"there is no {stem}.gz", str(folder), "dataset.digits=FOLDER with MNIST's four IDX files")
+    images = read_idx(path, 3).numpy()
+    if images.shape[1:] != (SIDE, SIDE) or not len(images):
+        raise DataError(
+            f"{images.shape[0]} images of {images.shape[1]}×{images.shape[2]}, not {SIDE}×{SIDE}", str(path)
+        )
+    return images

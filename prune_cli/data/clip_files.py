@@ -1,0 +1,201 @@
+"""The built form of a video dataset: one folder with clips, labels, a table, pictures and, written last, a manifest.
+
+train-clips.npy  test-clips.npy      uint8 (N, T, H, W)
+train-labels.npy  test-labels.npy    uint8 (N, T), one label a frame
+clips.csv                            a row a clip
+preview.png  preview.gif             the first clip of each class
+manifest.json                        what it was made from, and the size and sha256 of every file
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from prune_cli.common.errors import DataError, PruneCliError
+from prune_cli.data.preview import draw_gif, draw_png
+from prune_cli.runs.files import sha256, whole, write_json
+from prune_cli.runs.manifest import versions
+from prune_cli.runs.store import MANIFEST, RunFolder
+
+SPLITS = ("train", "test")
+COLUMNS = ("split", "clip", "class", "source", "start", "path")
+CHUNK_BYTES = 2**21  # of frames that are rendered together
+Sizes = Mapping[str, tuple[int, int, int, int]]  # split -> N, T, H, W
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some clips: clips_NTHW and labels_NT uint8; rows: class, source, start and path of each."""
+
+    clips_NTHW: np.ndarray
+    labels_NT: np.ndarray
+    rows: Sequence[tuple[str, ...]]
+
+
+class Renderer(Protocol):
+    """Makes clips; what it makes of some clips depends on nothing but which they are."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest should say of it."""
+        ...
+
+    def render(self, split: str, clips: range) -> Chunk:
+        """These clips of the split."""
+        ...
+
+
+def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | None:
+    """The manifest of a built folder whose files have their sizes and headers; None where none is built.
+
+    Raises DataError that names what is damaged or missing; `command` makes it again.
+    """
+    hint = f"{command} makes it again"
+    try:
+        manifest = folder.manifest()
+    except (PruneCliError, AttributeError) as error:  # an AttributeError where its JSON is no object
+        raise _damaged(folder.path / MANIFEST, str(error), hint) from None
+    if manifest is None:
+        return None
+    for name in _names():
+        path = folder.path / name
+        size = path.stat().st_size if path.is_file() else None
+        expected = manifest.get("files", {}).get(name, {}).get("bytes")
+        if size != expected or size is None:
+            found = "it is gone" if size is None else f"{size:,} bytes, not {expected or 0:,}"
+            raise _damaged(path, found, hint)
+    for split, size_NTHW in sizes.items():
+        _check_header(folder.path / f"{split}-clips.npy", size_NTHW, hint)
+        _check_header(folder.path / f"{split}-labels.npy", size_NTHW[:2], hint)
+    return manifest
+
+
+def verify(folder: RunFolder, sizes: Sizes, command: str) -> None:
+    """Read every file again and compare its sha256. Raises DataError that names the damaged one, or says none is built."""
+    manifest = check(folder, sizes, command)
+    if manifest is None:
+        raise DataError("there is nothing to verify: it is not built", str(folder.path), command)
+    for name, known in manifest["files"].items():
+        if sha256(folder.path / name) != known.get("sha256"):
+            raise _damaged(folder.path / name, "its sha256 is another", f"remove its folder, then {command}")
+
+
+def write(folder: RunFolder, sizes: Sizes, facts: Mapping[str, Any], renderer: Renderer, workers: int) -> None:
+    """Render all clips into the folder, the manifest last. Memory does not grow with the number of clips."""
+    files: dict[str, dict[str, Any]] = {}
+    path = folder.path
+    with _hashed(path / "clips.csv", files) as table:
+        table(_lines([COLUMNS]))
+        for split, size_NTHW in sizes.items():
+            _write_split(path, split, size_NTHW, _rendered(renderer, split, size_NTHW, workers), table, files)
+    for name, draw in (("preview.png", draw_png), ("preview.gif", draw_gif)):
+        first = np.load(path / "train-clips.npy", mmap_mode="r")[: len(facts["classes"])]
+        with _hashed(path / name, files) as picture:
+            picture(draw(first, _titles(path, len(first))))
+    record = {"identity": folder.identity, **facts, **renderer.facts}
+    record |= {"shape_NTHW": {split: list(size) for split, size in sizes.items()}}
+    write_json(path / MANIFEST, record | {"files": files, "versions": versions()})
+
+
+def _names() -> list[str]:
+    return [
+        *(f"{s}-{part}.npy" for s in SPLITS for part in ("clips", "labels")),
+        "clips.csv",
+        "preview.png",
+        "preview.gif",
+    ]
+
+
+def _check_header(path: Path, shape: tuple[int, ...], hint: str) -> None:
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error), hint) from None
+    if array.shape != shape or array.dtype != np.uint8:
+        raise _damaged(path, f"{array.dtype} {array.shape}, not uint8 {shape}", hint)
+
+
+def _damaged(path: Path, reason: str, hint: str) -> DataError:
+    return DataError(f"this file is damaged or half-copied: {reason}", str(path), hint)
+
+
+def _write_split(
+    folder: Path,
+    split: str,
+    size_NTHW: tuple[int, int, int, int],
+    chunks: Iterator[Chunk],
+    table: Callable[[Any], None],
+    files: dict[str, dict[str, Any]],
+) -> None:
+    with ExitStack() as stack:
+        clips = stack.enter_context(_hashed(folder / f"{split}-clips.npy", files))
+        labels = stack.enter_context(_hashed(folder / f"{split}-labels.npy", files))
+        clips(_header(size_NTHW))
+        labels(_header(size_NTHW[:2]))
+        place = 0
+        for chunk in chunks:
+            clips(np.ascontiguousarray(chunk.clips_NTHW).data)
+            labels(np.ascontiguousarray(chunk.labels_NT).data)
+            table(_lines((split, place + n, *row) for n, row in enumerate(chunk.rows)))
+            place += len(chunk.rows)
+
+
+def _rendered(renderer: Renderer, split: str, size_NTHW: tuple[int, int, int, int], workers: int) -> Iterator[Chunk]:
+    """The chunks of a split in order; no more than workers + 1 of them are under way."""
+    step = max(1, CHUNK_BYTES // math.prod(size_NTHW[1:]))
+    waiting: deque[Future[Chunk]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, size_NTHW[0], step):
+            clips = range(start, min(start + step, size_NTHW[0]))
+            waiting.append(pool.submit(renderer.render, split, clips))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextmanager
+def _hashed(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[Callable[[Any], None]]:
+    """Yield what adds bytes to the file, whole or absent in the end; its sha256 and size go into `files`."""
+    digest = hashlib.sha256()
+    with whole(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
+
+        def add(part: Any) -> None:
+            """Write these bytes and hash them at the same time."""
+            hashing = beside.submit(digest.update, part)
+            file.write(part)
+            hashing.result()
+
+        yield add
+    files[path.name] = {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    found = io.BytesIO()
+    np.lib.format.write_array_header_1_0(found, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return found.getvalue()
+
+
+def _lines(rows: Any) -> bytes:
+    found = io.StringIO()
+    csv.writer(found, lineterminator="\n").writerows(rows)
+    return found.getvalue().encode()
+
+
+def _titles(folder: Path, clips: int) -> list[str]:
+    """The classes of the first clips, from the table."""
+    with (folder / "clips.csv").open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return [next(rows)["class"] for _ in range(clips)]

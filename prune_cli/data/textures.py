@@ -1,0 +1,112 @@
+"""Still textures that clips are cut from: the photographs of scikit-image, or a folder in the layout of the UIUC textures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prune_cli.common.errors import DataError
+from prune_cli.common.random import generator
+from prune_cli.data.images import read_grey
+
+PHOTOGRAPHS = ("brick.png", "grass.png", "gravel.png")  # CC0, 512×512
+TRAIN_SHARE = 5 / 8  # of a photograph's width, from the left; the rest is for test clips
+PATTERN = "T??*/T??_??.jpg"  # T01/T01_01.jpg and T01_bark1/T01_01.jpg
+TRAIN_IMAGES, TEST_IMAGES = 32, 8  # of each class of textures in a folder
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A grey image, or the part of one that starts at column `left`; values_HW uint8."""
+
+    name: str
+    values_HW: np.ndarray
+    left: int = 0
+
+
+def photographs() -> dict[str, Path]:
+    """The files of scikit-image's photographs by name. Raises DataError where the package is without them."""
+    found = {name: Path(str(files("skimage").joinpath("data", name))) for name in PHOTOGRAPHS}
+    for path in found.values():
+        if not path.is_file():
+            raise DataError("scikit-image is without this photograph", str(path), "pip install scikit-image==0.26.0")
+    return found
+
+
+def listed(folder: str) -> dict[str, Path]:
+    """The images of a folder of textures by file name, sorted. Raises DataError where there are none or too few."""
+    root = Path(folder).expanduser()
+    paths = sorted(root.glob(PATTERN), key=lambda path: path.name)
+    found = {path.name: path for path in paths}
+    if not found:
+        raise DataError("there are no textures here", str(root), f"dataset.textures=FOLDER with {PATTERN}")
+    for first, second in pairwise(paths):
+        if first.name == second.name:
+            raise DataError(f"this texture is also in {first.parent}", str(second), "keep one of the two")
+    for name, images in Counter(map(class_of, found)).items():
+        if images < TRAIN_IMAGES + TEST_IMAGES:
+            what = f"{images} images of texture {name}: {TRAIN_IMAGES} to train and {TEST_IMAGES} to test are needed"
+            raise DataError(what, str(root), "fetch the rest, or take this class away")
+    return found
+
+
+def class_of(name: str) -> str:
+    """The class of a texture in a folder: T01 of T01_01.jpg."""
+    return name[:3]
+
+
+def read_all(paths: Mapping[str, Path], skip: bool, workers: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Every image, decoded, by name; and what is wrong with those that cannot be. Raises DataError unless `skip`."""
+    with ThreadPoolExecutor(workers) as pool:
+        found = dict(zip(paths, pool.map(_read, paths.values()), strict=True))
+    broken = {name: error for name, error in found.items() if isinstance(error, DataError)}
+    for error in broken.values():
+        if not skip:
+            error.hint = "fetch it again, or dataset.skip_corrupt=true"
+            raise error
+    images = {name: image for name, image in found.items() if isinstance(image, np.ndarray)}
+    return images, {name: error.what for name, error in broken.items()}
+
+
+def halves(images: Mapping[str, np.ndarray]) -> dict[str, list[Texture]]:
+    """The left part of each photograph to train and the right part to test: no pixel is in both."""
+    cut = {name: round(TRAIN_SHARE * image.shape[1]) for name, image in images.items()}
+    return {
+        "train": [Texture(name, image[:, : cut[name]]) for name, image in images.items()],
+        "test": [Texture(name, image[:, cut[name] :], cut[name]) for name, image in images.items()],
+    }
+
+
+def dealt(images: Mapping[str, np.ndarray], seed: int) -> dict[str, list[Texture]]:
+    """8 images of each class to test and 32 others to train (fewer where some were skipped), classes mixed.
+
+    Raises DataError where nothing is left to train on.
+    """
+    chosen: dict[str, list[str]] = {"train": [], "test": []}
+    for kind in sorted({class_of(name) for name in images}):
+        names = _mixed([name for name in images if class_of(name) == kind], seed, "images", kind)
+        if len(names) <= TEST_IMAGES:
+            raise DataError(f"{len(names)} images of texture {kind} can be read", kind, "fetch the folder again")
+        chosen["test"] += names[:TEST_IMAGES]
+        chosen["train"] += names[TEST_IMAGES : TEST_IMAGES + TRAIN_IMAGES]
+    return {s: [Texture(name, images[name]) for name in _mixed(names, seed, "order", s)] for s, names in chosen.items()}
+
+
+def _mixed(names: list[str], seed: int, *purpose: str) -> list[str]:
+    order = torch.randperm(len(names), generator=generator(seed, "uiuc_video", *purpose))
+    return [names[place] for place in order.tolist()]
+
+
+def _read(path: Path) -> np.ndarray | DataError:
+    try:
+        return read_grey(path)
+    except DataError as error:
+        return error
