@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from functools import reduce
+from math import log, prod
 
 import torch
 from torch import Tensor
@@ -21,23 +22,60 @@ from prune_cli.common.random import generator
 
 DENSE = 1 << 22  # counters in a table of all combinations at most; above, those that occur are sorted
 SPARSE = 1 << 40  # codes stay far from the end of int64
-Measure = Callable[[Tensor, Tensor], Tensor]
+Measure = Callable[..., Tensor]  # (source, target), each a tensor or a Series
 
 
-def mutual_information(source: Tensor, target: Tensor, miller_madow: bool = False) -> Tensor:
+class Series:
+    """A series, int ≥ 0, (C, T) or (C, T, U), and its share of the code of each combination of values.
+
+    The share is kept: where a series meets one other after another, it is gone through once.
+    """
+
+    def __init__(self, values: Tensor):
+        values = torch.as_tensor(values)
+        columns_SU = values.int().reshape(*values.shape[:2], -1).flatten(0, 1)
+        low, high = (int(end) for end in columns_SU.aminmax())
+        if values.is_floating_point() or low < 0:
+            raise RequestError("series are counted numbers from 0", f"{values.dtype}, from {low}", "bin them first")
+        # units first, so that the counters of one fit the fastest cache
+        self.values_UCT = columns_SU.t().contiguous().view(-1, *values.shape[:2])
+        self.units, self.clips, self.times = self.values_UCT.shape
+        self.size = high + 1  # how many values it can take
+        self._codes: dict[tuple, Tensor] = {}
+
+    def at(self, first: int, back: int) -> Tensor:
+        """The values `back` steps before each time from `first` on."""
+        return self.values_UCT[:, :, first - back : self.times - back]
+
+    def codes(self, first: int, strides: list[tuple[int, int]], unit_stride: int) -> Tensor:
+        """unit_stride · unit + Σ stride · the values `back` steps before, over (back, stride): (U, C, T - first)."""
+        key = (first, *strides, unit_stride)
+        if key not in self._codes:
+            (back, stride), *others = strides
+            units = torch.arange(self.units, dtype=torch.int32).mul_(unit_stride).view(-1, 1, 1)
+            codes = units.add(self.at(first, back), alpha=stride)
+            for back, stride in others:
+                codes.add_(self.at(first, back), alpha=stride)
+            self._codes[key] = codes
+        return self._codes[key]
+
+
+Part = tuple[Series, int]  # a series, so many steps back
+
+
+def mutual_information(source: Tensor | Series, target: Tensor | Series, miller_madow: bool = False) -> Tensor:
     """I(source; target) = Σ p(x,y) ln[p(x,y) / (p(x) p(y))] at the same times, (U,) nats.
 
     source, target: int ≥ 0, (C, T) or (C, T, U). miller_madow adds (cells seen - 1) / 2S to each entropy (Miller 1955).
     Raises RequestError where the two do not fit.
     """
     x, y = _aligned(target, source)
-    x, y = x.flatten(0, 1), y.flatten(0, 1)
-    return sum_entropies([x, y], [(1, [0]), (1, [1]), (-1, [0, 1])], miller_madow)
+    return sum_entropies([(x, 0), (y, 0)], 0, [(1, [0]), (1, [1]), (-1, [0, 1])], miller_madow)
 
 
 def transfer_entropy(
-    source: Tensor,
-    target: Tensor,
+    source: Tensor | Series,
+    target: Tensor | Series,
     lag: int = 1,
     target_history: int = 1,
     source_history: int = 1,
@@ -51,11 +89,13 @@ def transfer_entropy(
     fit, or a clip is too short for the lag and the histories.
     """
     x, y = _aligned(target, source)
-    now, own, other = _histories(x, y, lag, target_history, source_history)
+    first = _first(x.times, lag, target_history, source_history)
+    own = [(x, back) for back in range(1, target_history + 1)]
+    other = [(y, back) for back in range(lag, lag + source_history)]
     own_past = list(range(1, 1 + target_history))
     all_past = list(range(1, 1 + target_history + source_history))
     terms = [(1, [0, *own_past]), (-1, own_past), (-1, [0, *all_past]), (1, all_past)]
-    return sum_entropies([now, *own, *other], terms, miller_madow)
+    return sum_entropies([(x, 0), *own, *other], first, terms, miller_madow)
 
 
 @dataclass(frozen=True)
@@ -84,10 +124,11 @@ def against_shuffled(
     """
     if len(source) < 2 or surrogates < 1:
         raise RequestError("shuffling needs two clips or more, and one surrogate or more", f"{len(source)} clips")
-    value, draw = measure(source, target), generator(seed, "surrogates")
+    same = Series(target)
+    value, draw = measure(source, same), generator(seed, "surrogates")
     total, reached = torch.zeros_like(value), torch.ones_like(value)
     for _ in range(surrogates):
-        found = measure(source[torch.randperm(len(source), generator=draw)], target)
+        found = measure(source[torch.randperm(len(source), generator=draw)], same)
         total += found
         reached += found >= value
     return AgainstShuffled(value, total / surrogates, reached / (surrogates + 1))
@@ -113,96 +154,79 @@ def quantile_bins(values: Tensor, bins: int) -> Tensor:
     return torch.searchsorted(edges_UB, flat.t().contiguous(), right=True).t().reshape(values.shape)
 
 
-def sum_entropies(parts: list[Tensor], terms: list[tuple[int, list[int]]], miller_madow: bool = False) -> Tensor:
-    """Σ sign · H(joint of some of the parts), the parts named by their place, each int (S, U): (U,) nats.
+def sum_entropies(
+    parts: list[Part], first: int, terms: list[tuple[int, list[int]]], miller_madow: bool = False
+) -> Tensor:
+    """Σ sign · H(joint of some of the parts at the times from `first` on), the parts named by their place: (U,) nats.
 
-    H is the plug-in entropy -Σ p ln p. All joints are sums over one table of counts where that is small enough.
+    H is the plug-in entropy, ln S - Σ n ln n / S of counts n. All joints are sums over one table of counts where that is
+    small enough.
     """
-    samples, units = parts[0].shape
-    sizes = [_size(part) for part in parts]
-    if units * prod(sizes) > DENSE:
-        tables = [_sparse_counts([parts[place] for place in places]) for _, places in terms]
-    else:
-        table = _table(parts, sizes)
-        tables = [_marginal(table, places) for _, places in terms]
+    units = max(series.units for series, _ in parts)
+    samples = parts[0][0].at(first, 0)[0].numel()
+    table = _table(parts, first) if units * prod(series.size for series, _ in parts) <= DENSE else None
     found = torch.zeros(units, dtype=torch.float64)
-    for (sign, _), (counts, unit) in zip(terms, tables, strict=True):
-        share = counts.double() / samples
-        found.index_add_(0, unit, -sign * share * share.log())
+    for sign, places in terms:
+        joint = [parts[place] for place in places]
+        n_log_n, cells = _sorted(joint, first, units) if table is None else _summed(table, places)
+        found += sign * (log(samples) - n_log_n / samples)
         if miller_madow:
-            found += sign * (torch.bincount(unit, minlength=units) - 1) / (2 * samples)
+            found += sign * (cells - 1) / (2 * samples)
     return found
 
 
-def _table(parts: list[Tensor], sizes: list[int]) -> Tensor:
-    """How often each combination occurs: (U, size of each part)."""
-    units = parts[0].shape[1]
-    codes = (
-        torch.arange(units, dtype=torch.int32) * sizes[0] + parts[0].int()
-    )  # int32: half of the memory to go through
-    for part, size in zip(parts[1:], sizes[1:], strict=True):
-        codes.mul_(size).add_(part)
-    return torch.bincount(codes.flatten(), minlength=units * prod(sizes)).view(units, *sizes)
+def _table(parts: list[Part], first: int) -> Tensor:
+    """How often each combination occurs: (U, size of each part). The code of one is the sum of each series' share."""
+    sizes = [series.size for series, _ in parts]
+    cells, wide = prod(sizes), max((series for series, _ in parts), key=lambda series: series.units)
+    shares = []
+    for one in {id(series): series for series, _ in parts}.values():
+        strides = [(back, prod(sizes[place + 1 :])) for place, (series, back) in enumerate(parts) if series is one]
+        shares.append(one.codes(first, strides, cells if one is wide else 0))
+    codes = reduce(torch.add, shares)
+    return torch.bincount(codes.flatten(), minlength=wide.units * cells).view(wide.units, *sizes)
 
 
-def _marginal(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
-    """How often each combination of these parts that occurs does so, and in which unit; table: (U, size of each part)."""
+def _summed(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
+    """Σ n ln n of these parts, and how many of their combinations occur, each (U,); table: (U, size of each part)."""
     others = [dim for dim in range(1, table.ndim) if dim - 1 not in places]
-    counts = (table.sum(others) if others else table).flatten(1)
-    unit, cell = counts.nonzero(as_tuple=True)
-    return counts[unit, cell], unit
+    counts = (table.sum(others) if others else table).flatten(1).double()
+    return torch.special.xlogy(counts, counts).sum(1), counts.count_nonzero(1)
 
 
-def _sparse_counts(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _sorted(parts: list[Part], first: int, units: int) -> tuple[Tensor, Tensor]:
     """The same without a table: the combinations that occur are sorted."""
-    codes_SU, cells = _joint(parts)
-    places, counts = (codes_SU + torch.arange(codes_SU.shape[1]) * cells).flatten().unique(return_counts=True)
-    return counts, places // cells
+    codes_US, cells = _joint(parts, first)
+    places, counts = (codes_US + torch.arange(units).unsqueeze(1) * cells).unique(return_counts=True)
+    unit, sums = places // cells, torch.zeros(units, dtype=torch.float64)
+    return sums.index_add_(0, unit, torch.special.xlogy(counts, counts.double())), torch.bincount(unit, minlength=units)
 
 
-def _joint(parts: list[Tensor]) -> tuple[Tensor, int]:
-    """One code for each combination of values, and how many codes there could be."""
-    codes, cells = parts[0].long(), _size(parts[0])
-    for part in parts[1:]:
-        size = _size(part)
-        codes, cells = codes * size + part, cells * size
+def _joint(parts: list[Part], first: int) -> tuple[Tensor, int]:
+    """One code for each combination of values, (U, S), and how many codes there could be."""
+    codes, cells = torch.zeros(1, 1, dtype=torch.long), 1
+    for series, back in parts:
+        codes, cells = codes * series.size + series.at(first, back).flatten(1), cells * series.size
         if cells > SPARSE:  # long histories: number the combinations that occur
             values, codes = codes.unique(return_inverse=True)
             cells = len(values)
     return codes, cells
 
 
-def _histories(
-    x: Tensor, y: Tensor, lag: int, target_history: int, source_history: int
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """x', the target's past and the source's past at every time that has them all, each (S, U)."""
+def _first(times: int, lag: int, target_history: int, source_history: int) -> int:
+    """The first time that has all of its history."""
     if min(lag, target_history, source_history) < 1:
         raise RequestError("lag and histories are 1 or more", "transfer entropy")
-    first, times = max(target_history, lag + source_history - 1), x.shape[1]
+    first = max(target_history, lag + source_history - 1)
     if first >= times:
         raise RequestError(f"clips of {times} frames are too short for a lag of {lag} and these histories", "lag")
-
-    def at(series: Tensor, back: int) -> Tensor:
-        return series[:, first - back : times - back].flatten(0, 1)
-
-    own = [at(x, back) for back in range(1, target_history + 1)]
-    other = [at(y, back) for back in range(lag, lag + source_history)]
-    return at(x, 0), own, other
+    return first
 
 
-def _aligned(target: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as int32 (C, T, U); a series that all units share is not copied."""
-    target, source = torch.as_tensor(target), torch.as_tensor(source)
-    shapes = f"source {tuple(source.shape)}, target {tuple(target.shape)}"
-    both = [series.unsqueeze(-1) if series.ndim == 2 else series for series in (target, source)]
-    units = max(series.shape[-1] for series in both)
-    fits = both[0].shape[:2] == both[1].shape[:2] and all(series.shape[-1] in (1, units) for series in both)
-    if not fits or any(series.is_floating_point() or int(series.min()) < 0 for series in both):
-        raise RequestError("series are counted numbers from 0, of the same clips and times", shapes, "bin them first")
-    x, y = (series.int().expand(*series.shape[:2], units) for series in both)
+def _aligned(target: Tensor | Series, source: Tensor | Series) -> tuple[Series, Series]:
+    """Both as series that fit."""
+    x, y = (one if isinstance(one, Series) else Series(one) for one in (target, source))
+    if (x.clips, x.times) != (y.clips, y.times) or min(x.units, y.units) not in (1, max(x.units, y.units)):
+        shapes = f"source {y.values_UCT.shape}, target {x.values_UCT.shape}"
+        raise RequestError("source and target are of the same clips and times, and of one unit or as many", shapes)
     return x, y
-
-
-def _size(part: Tensor) -> int:
-    """How many values a part can take: one more than its largest; one column is enough where all units share it."""
-    return int((part[:, :1] if part.stride(1) == 0 else part).max()) + 1

@@ -179,6 +179,21 @@ def test_shuffled_sources_take_the_bias_away_and_give_a_p_value() -> None:
     torch.testing.assert_close(again.p, found.p[:6])
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_series_that_is_kept_counts_as_a_fresh_one_whatever_it_met_before(backwards: bool) -> None:
+    source, target = drawn(6, 9), drawn(6, 9, 2, bins=3, seed=1)
+    kept = information.Series(target)
+    for lag, k, l in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 1)]:  # noqa: E741
+        for other in (source, source.flip(0) % 2, drawn(6, 9, 2)):
+            ends, fresh = ((kept, other), (target, other)) if backwards else ((other, kept), (other, target))
+            torch.testing.assert_close(
+                transfer_entropy(*ends, lag, k, l), transfer_entropy(*fresh, lag, k, l), rtol=0, atol=0
+            )
+            torch.testing.assert_close(mutual_information(*ends), mutual_information(*fresh), rtol=0, atol=0)
+    of_itself = transfer_entropy(kept, kept)  # nothing that its own past did not tell
+    torch.testing.assert_close(of_itself, torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
 def test_a_class_is_measured_within_its_own_clips() -> None:
     source, target, classes = drawn(6, 9), drawn(6, 9, 2, seed=1), torch.tensor([0, 1, 0, 1, 1, 0])
     found = information.by_class(partial(transfer_entropy, lag=2), source, target, classes)
