@@ -37,6 +37,7 @@ DataDir = Annotated[
 ]
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Config groups of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, not a table.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Build nothing; check every byte of what is built.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; compute and write nothing.")]
 Words = Annotated[
     list[str] | None,
@@ -91,8 +92,20 @@ def ls(
     show(dict(rows), json, lambda: print_table("", (group or "group", "what it is"), rows))
 
 
-@command("build-data", "build-data dataset=mnist5k", "build-data dataset=fashion_mnist dataset.root=FOLDER")
-def build_data(words: Words = None, data_dir: DataDir = DATA, config_dir: ConfigDir = None, json: Json = False) -> None:
+@command(
+    "build-data",
+    "build-data dataset=mnist5k",
+    "build-data dataset=fashion_mnist dataset.root=FOLDER",
+    "build-data dataset=action_mnist dataset.actions_per_clip=2 dataset.frames=100",
+    "build-data dataset=uiuc_video --verify",
+)
+def build_data(
+    words: Words = None,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    verify: Verify = False,
+    json: Json = False,
+) -> None:
     """Make a dataset that needs no download, or check one that is there."""
     from prune_cli.commands.request import settings_of
 
@@ -100,9 +113,10 @@ def build_data(words: Words = None, data_dir: DataDir = DATA, config_dir: Config
     settings = settings_of(words or [], places, "build-data")
     from prune_cli.commands.build_data import build_data as run
 
-    made = run(settings, places)
+    made = run(settings, places, verify)
     rows = [(split, f"{images:,}") for split, images in made["images"].items()]
-    show(made, json, lambda: print_table(f"{made['dataset']}, digest {made['digest'][:12]}", ("split", "images"), rows))
+    title = f"{made['dataset']}, digest {made['digest'][:12]}" + (f", in {made['folder']}" if made["folder"] else "")
+    show(made, json, lambda: print_table(title, ("split", "clips" if made["folder"] else "images"), rows))
 
 
 @command(
@@ -259,6 +273,46 @@ def train(
 
     record = run(job, places, export)
     show(record, json, lambda: show_runs([record], runs_dir))
+
+
+@command(
+    "ablate",
+    "ablate model=lstm128 dataset=action_mnist",
+    "ablate model=lstm128 dataset=action_mnist,uiuc_video scorer=transfer_entropy,activation_variance",
+    "ablate model=lstm128 dataset=action_mnist model.weights=random seed=0,1,2,3,4",
+)
+def ablate(
+    words: Words = None,
+    runs_dir: RunsDir = RUNS,
+    results_dir: ResultsDir = RESULTS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Measure and draw accuracy without each unit of an LSTM, and without more and more of them (Figure 4)."""
+    from prune_cli.commands import ablate as ablations
+
+    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    planned = ablations.plan(words or [], places)
+    tables = ablations.ablate(planned, places)
+    as_json = {name: table.to_dict("records") for name, table in tables.items()}
+    show(as_json, json, lambda: ablations.show_ablation(tables, places))
+
+
+@command("shrink", "shrink runs/prune/HASH", "shrink HASH --export small.safetensors")
+def shrink(
+    run: Annotated[str, typer.Argument(help="The folder of a run whose units were removed, or the start of its hash.")],
+    export: Annotated[Path | None, typer.Option("--export", metavar="FILE", help="Write it there, not in RUN.")] = None,
+    runs_dir: RunsDir = RUNS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Make the smaller LSTM that removed units leave, and hold it against the masked one."""
+    from prune_cli.commands.shrink import shrink as run_shrink
+
+    found = run_shrink(run, Places(runs=runs_dir, data=data_dir, configs=config_dir), export)
+    show(found, json, lambda: print_table("", ("what", "value"), list(found.items())))
 
 
 @command(

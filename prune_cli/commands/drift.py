@@ -19,8 +19,8 @@ from prune_cli.commands.train import train
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.models.sources import origin
+from prune_cli.report.entries import human
 from prune_cli.report.figures import Panel, density, draw, reach
-from prune_cli.report.tables import human
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,17 @@ from prune_cli.models.weights import restore
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import find, read_manifest
 from prune_cli.training.evaluate import evaluate as measure
+from prune_cli.units.removal import weight_mask
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finished run, opened: its folder, its record, its job without the files that it started from, and its model."""
+
+    folder: Path
+    record: dict[str, Any]
+    job: pipeline.Job
+    model: nn.Module
 
 
 def evaluate(run: str, places: Places) -> dict[str, Any]:
@@ -24,23 +35,31 @@ def evaluate(run: str, places: Places) -> dict[str, Any]:
     Raises RequestError for an unknown run or other data, PruneCliError where the model holds a weight that its mask
     removed.
     """
+    found = stored(run, places)
+    job = found.job
+    measured = measure(found.model, pipeline.evaluation_batches(job, "test"), job.settings.compute.precision)
+    return {
+        "run": str(found.folder),
+        "images": measured.images,
+        "loss": measured.loss,
+        "accuracy": measured.accuracy,
+        "accuracy_recorded": found.record["accuracy_last"],
+    }
+
+
+def stored(run: str, places: Places) -> Stored:
+    """Open a finished run. Raises as `evaluate` does."""
     folder = find(places.runs, run)
     record = read_manifest(folder) or {}
     settings = pipeline.composer(places).from_plain(record["config"])
     job = pipeline.Workshop(places).job(_without_files(settings))
     if job.data_digest != record["data_digest"]:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
+    pipeline.keep_data(job, places)
     model, _ = pipeline.build_model(job)
     restore(model, folder / "model.safetensors")
-    _check_zeros(model, folder)
-    found = measure(model, pipeline.evaluation_batches(job, "test"), settings.compute.precision)
-    return {
-        "run": str(folder),
-        "images": found.images,
-        "loss": found.loss,
-        "accuracy": found.accuracy,
-        "accuracy_recorded": record["accuracy_last"],
-    }
+    _check_zeros(model, folder, record)
+    return Stored(folder, record, job, model)
 
 
 def _without_files(settings: Settings) -> Settings:
@@ -48,8 +67,9 @@ def _without_files(settings: Settings) -> Settings:
     return replace(settings, model=replace(settings.model, weights="random"), mask=None)
 
 
-def _check_zeros(model: nn.Module, folder: Path) -> None:
-    weights = dict(model.named_parameters())
-    for name, keep in load_file(folder / "mask.safetensors").items():
-        if bool(weights[name].detach().cpu()[~keep].any()):
+def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
+    removal = record.get("removal", "weights")
+    mask = load_file(folder / "mask.safetensors")
+    for name, keep in weight_mask(model, mask, None if removal == "weights" else removal).items():
+        if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

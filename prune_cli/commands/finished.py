@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.terminal import log_to, note, print_table
-from prune_cli.report.entries import runs_table
-from prune_cli.report.tables import human
+from prune_cli.report.entries import UNITS, human, of_units, runs_table
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder, finished
@@ -48,7 +47,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         record["method_title"],
         f"{record['sparsity']:g}",
         str(record["seed"]),
-        f"{human(record['kept'])} of {human(record['prunable'])}",
+        f"{human(record['kept'])} of {human(record['prunable'])}{UNITS if of_units(record) else ''}",
         f"{record['accuracy_last']:.2f}",
         f"{record['accuracy_best']:.2f}",
         record["hash"],

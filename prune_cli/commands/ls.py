@@ -12,6 +12,7 @@ WHAT = {
     "dataset": "what it is fine-tuned and tested on",
     "scorer": "how much each weight matters",
     "sparsity": "how much is removed, and over what",
+    "removal": "weights or units, and where a removed unit falls silent",
     "control": "what is taken from the method, to see what its result rests on",
     "recipe": "how it is fine-tuned",
     "compute": "device, threads, loader workers, precision",

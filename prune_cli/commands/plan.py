@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
@@ -13,6 +14,7 @@ from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
 from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import footprint
+from prune_cli.units.removal import readers_of
 
 MIB = 2**20
 
@@ -23,19 +25,35 @@ def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
     found = pipeline.describe(job, "prune", model, parameters)
     folder = RunFolder.of(places.runs, "prune", found["identity"])
     known = job.weights.sha256 is not None
-    size = footprint(model, parameters, found["kept"], job.settings.recipe)
+    weights, removed = _zeroed(job, model, parameters, found)
+    count = sum(p.numel() for p in weights.values())
+    size = footprint(model, weights, count - removed, job.settings.recipe)
+    if job.placement is not None:
+        size |= {"mask_file": found["prunable"], "score_file": 4 * found["prunable"]}
     if job.method in ("dense", "mask") or rounds_of(job.settings.scorer) > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
         "config": job.settings.plain,
         "tensors": {name: list(p.shape) for name, p in parameters.items()},
         **{key: found[key] for key in ("prunable", "kept", "parameters")},
+        "removal": found["removal"],
         "removed_of_prunable": 1 - found["kept"] / found["prunable"],
-        "removed_of_all": (found["prunable"] - found["kept"]) / found["parameters"],
+        "removed_of_all": removed / found["parameters"],
         "bytes": size,
         "run": str(folder.path) if known else None,
         "done": known and folder.manifest() is not None,
     }
+
+
+def _zeroed(
+    job: pipeline.Job, model: nn.Module, parameters: Mapping[str, Tensor], found: Mapping[str, Any]
+) -> tuple[Mapping[str, Tensor], int]:
+    """The tensors that removal sets zeros in, and how many: a unit takes a column of each with it."""
+    removed = found["prunable"] - found["kept"]
+    if job.placement is None:
+        return parameters, removed
+    readers = readers_of(model, job.placement)
+    return readers, removed * sum(len(weight) for weight in readers.values())
 
 
 def show_memory(size: Mapping[str, int]) -> None:
@@ -59,11 +77,12 @@ def show_plan(found: dict[str, Any]) -> None:
         "Prunable tensors", ("tensor", "shape"), [(n, "×".join(map(str, s))) for n, s in found["tensors"].items()]
     )
     show_memory(found["bytes"])
+    what = "weights" if found["removal"] == "weights" else f"units ({found['removal']})"
     run = found["run"] or "known once the weights have been fetched"
     print(
-        f"\nprunable  {found['prunable']:,} of {found['parameters']:,} parameters"
+        f"\nprunable  {found['prunable']:,} {what}, of {found['parameters']:,} parameters in all"
         f"\nkept      {found['kept']:,}"
-        f"\nremoved   {found['removed_of_prunable']:.2%} of the prunable, {found['removed_of_all']:.2%} of all parameters"
+        f"\nremoved   {found['removed_of_prunable']:.2%} of them, {found['removed_of_all']:.2%} of all parameters"
         f"\nrun       {run}"
         f"\nstatus    {'done' if found['done'] else 'not done'}; nothing was written"
     )

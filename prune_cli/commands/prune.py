@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prune_cli import masks, pipeline
+from prune_cli import pipeline
 from prune_cli.commands.finished import enter, once
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
@@ -24,6 +24,6 @@ def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[st
     pipeline.keep_data(job, places)
     mask, scoring = pipeline.choose_mask(job, model, parameters, places)
     mask = pipeline.control(job, parameters, mask)
-    masks.apply(parameters, mask)
-    rows = pipeline.train(job, model, mask, pipeline.title(plan))
+    removed = pipeline.remove(job, model, mask)
+    rows = pipeline.train(job, model, removed, pipeline.title(plan))
     return pipeline.write_run(folder, job, model, mask, rows, plan | {"scoring": scoring})

@@ -14,6 +14,9 @@ from prune_cli.runs.places import Places
 SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.csv that are printed
 
 
+EXTREMES = 8  # units printed from either end
+
+
 def score(job: pipeline.Job, places: Places) -> tuple[dict[str, Any], Path]:
     """Score the prunable weights unless this scoring run is finished already. Returns its record and folder."""
     model, parameters = pipeline.build_model(job)
@@ -23,8 +26,17 @@ def score(job: pipeline.Job, places: Places) -> tuple[dict[str, Any], Path]:
 
 
 def show_layers(record: dict[str, Any], folder: Path) -> None:
-    """Print the spread of the scores, a row a tensor."""
+    """Print the spread of the scores, a row a tensor; of units the extremes."""
+    title = f"{record['scorer']}: {record['seconds']:.1f} s over {record['images']} images or clips, {folder}"
+    if (folder / "units.csv").exists():
+        units = pd.read_csv(folder / "units.csv").sort_values("value", ascending=False)
+        ends = pd.concat([units.head(EXTREMES), units.tail(EXTREMES)]).drop_duplicates("unit")
+        print_table(title, list(ends.columns), [[_short(v) for v in row] for row in ends.itertuples(index=False)])
+        return
     layers = pd.read_csv(folder / "layers.csv")
     wanted = [column for column in map(str, layers.columns) if column in SHOWN or column.rpartition("_")[2] in SHOWN]
-    rows = [[f"{v:.2e}" if isinstance(v, float) else v for v in row] for row in layers[wanted].itertuples(index=False)]
-    print_table(f"{record['scorer']}: {record['seconds']:.1f} s over {record['images']} images, {folder}", wanted, rows)
+    print_table(title, wanted, [[_short(v) for v in row] for row in layers[wanted].itertuples(index=False)])
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.2e}" if isinstance(value, float) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -21,14 +21,25 @@ Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass
 
 
 class Composer:
-    """Makes settings from points. `parts` says which dataclass types the options of a group."""
+    """Makes settings from points. `parts` says which dataclass types the options of a group.
 
-    def __init__(self, catalogue: Catalogue, parts: Parts):
-        self._catalogue, self._parts = catalogue, parts
+    otherwise: what settings imply for groups that neither the words nor an experiment choose.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, parts: Parts, otherwise: Callable[[Settings], dict[str, str]] | None = None
+    ):
+        self._catalogue, self._parts, self._otherwise = catalogue, parts, otherwise
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def settings(self, point: Point) -> Settings:
         """The typed, complete settings of one point. Raises ConfigError before any work starts."""
+        found = self._settings(point)
+        implied = self._otherwise(found) if self._otherwise and "experiment" not in point.choices else {}
+        missing = {group: option for group, option in implied.items() if group not in point.choices}
+        return self._settings(Point(missing) | point) if missing else found
+
+    def _settings(self, point: Point) -> Settings:
         config = self.typed(point)
         try:
             plain = OmegaConf.to_container(

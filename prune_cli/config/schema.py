@@ -13,6 +13,7 @@ SWEEPABLE = (
     "dataset",
     "scorer",
     "sparsity",
+    "removal",
     "control",
     "recipe",
     "compute",
@@ -22,12 +23,13 @@ GROUPS = (*SWEEPABLE, "experiment")
 
 @dataclass(frozen=True)
 class Scoring:
-    """The data that scores are measured on: `batches` shuffled training batches of `batch_size` images.
+    """The data that scores are measured on: `batches` shuffled training batches of `batch_size` images; None: as many as
+    the scorer wants.
 
     micro_batch: images that are computed together, for less memory; the scores are the same to rounding.
     """
 
-    batches: int = 1
+    batches: int | None = None
     batch_size: int = 128
     micro_batch: int | None = field(default=None, metadata=OUTSIDE)
 
@@ -49,6 +51,7 @@ class Settings:
     dataset: Any
     scorer: Any
     sparsity: Any
+    removal: Any
     control: Any
     recipe: Any
     compute: Any

@@ -1,4 +1,4 @@
-"""Which weights may be pruned: those of Linear and Conv2d layers whose parameter name matches a pattern."""
+"""Which weights may be pruned: those of Linear, Conv2d and LSTM layers whose parameter name matches a pattern."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import nn
 
 from prune_cli.common.errors import ConfigError
 
+PRUNED = nn.Linear | nn.Conv2d | nn.LSTM
+
 
 def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
     """The prunable weights by name, in the module's order. `*` in a pattern matches dots too.
@@ -16,13 +18,15 @@ def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Paramet
     Biases, norms, embeddings, layer scale and the classifier never qualify. Raises ConfigError if nothing matches.
     """
     patterns, head = list(patterns), classifier_names(module)
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, PRUNED)]
     found = {
-        f"{name}.weight": layer.get_parameter("weight")
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and name not in head and _matches(f"{name}.weight", patterns)
+        f"{name}.{of}": p
+        for name, layer in layers
+        for of, p in layer.named_parameters(recurse=False)
+        if p.ndim > 1 and name not in head and _matches(f"{name}.{of}", patterns)
     }
     if not found:
-        some = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        some = [name for name, _ in layers]
         raise ConfigError(
             f"no weight of this model matches {patterns}",
             "model.prunable",

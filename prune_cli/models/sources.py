@@ -19,12 +19,14 @@ class Weights:
     """The start of a model: a file and its sha256; `random` has no file. sha256 is None while a hub file is not here.
 
     variant: which of the packaged files or of timm's tags, where `model.weights` says so after a colon.
+    head: they are of the very task, and their classifier is used too.
     """
 
     source: str
     path: Path | None
     sha256: str | None
     variant: str = ""
+    head: bool = False
 
     @property
     def name(self) -> str:
@@ -35,22 +37,28 @@ class Weights:
 RANDOM = Weights("random", None, "random")
 
 
-def locate(model: Model, fetch: bool = True) -> Weights:
-    """Find the weights that `model.weights` names; `fetch` lets hub weights be downloaded. Raises WeightsError."""
+def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
+    """Find the weights that `model.weights` names; `fetch` lets hub weights be downloaded. Raises WeightsError.
+
+    `packaged` alone means those of this dataset where the model has weights for several.
+    """
     if model.weights == "random":
         return RANDOM
     source, _, variant = model.weights.partition(":")
+    head = getattr(model, "keeps_head", False)
     if source == "hub":
         path = _hub_file(model, fetch)
         return Weights("hub", path, sha256(path) if path else None, variant)
     if source == "packaged":
+        if not variant and packaged_file(model.name, dataset).is_file():
+            variant = dataset
         path = _packaged_file(model, variant)
-        return Weights("packaged", path, sha256(path), variant)
+        return Weights("packaged", path, sha256(path), variant, head)
     path = Path(model.weights).expanduser()
     if not path.is_file():
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)
-    return Weights("file", path, sha256(path))
+    return Weights("file", path, sha256(path), head=head)
 
 
 def packaged_file(name: str, variant: str = "") -> Path:
@@ -73,16 +81,17 @@ def origin(model: Model, weights: Weights) -> str:
 
 def _packaged_file(model: Model, variant: str) -> Path:
     """The file of a variant. Raises WeightsError that lists the variants there are."""
-    where = f"model.weights={model.weights}"
+    wanted, where = f"packaged:{variant}" if variant else "packaged", f"model.weights={model.weights}"
     there = {"packaged": packaged_file(model.name)} if packaged_file(model.name).is_file() else {}
     for path in sorted(PACKAGED.glob(f"{model.name}.*.safetensors")):
         there[f"packaged:{path.stem.removeprefix(f'{model.name}.')}"] = path
     if not there:
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError(f"{model.name} has no packaged weights", where, hint)
-    if model.weights not in there:
-        raise WeightsError(f"{model.name} has no packaged weights {variant!r}", where, f"there are: {', '.join(there)}")
-    return there[model.weights]
+    if wanted not in there:
+        what = f"{model.name} has no packaged weights {variant!r}" if variant else f"{model.name} has several"
+        raise WeightsError(what, where, f"there are: {', '.join(there)}")
+    return there[wanted]
 
 
 def _check_hub(model: Model) -> None:

@@ -24,11 +24,15 @@ Shape = tuple[int, ...]
 
 
 def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Module:
-    """The module with these weights and a fresh head for `num_classes`. Raises WeightsError that names the keys."""
+    """The module with these weights and a fresh head for `num_classes`, unless the weights bring the head of the very task.
+
+    Raises WeightsError that names the keys.
+    """
     with seeded(seed, "weights"):
         module = _module(model, weights, num_classes)
-    with seeded(seed, "head"):
-        module.reset_classifier(num_classes)  # type: ignore[operator]
+    if not weights.head:
+        with seeded(seed, "head"):
+            module.reset_classifier(num_classes)  # type: ignore[operator]
     return module
 
 
@@ -48,13 +52,13 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
 def check(module: nn.Module, weights: Weights) -> None:
     """Raise WeightsError unless the file fits the module, by names and shapes alone: the module may be on meta."""
     if weights.path is not None and weights.source != "hub":
-        _fitting(module, _shapes(weights.path), weights.path)
+        _fitting(module, _shapes(weights.path), weights.path, weights.head)
 
 
 def restore(module: nn.Module, path: Path) -> None:
     """Load a finished model, head and all. Raises WeightsError that names the keys."""
     tensors = read(path)
-    _fitting(module, _shapes_of(tensors), path, head=True)
+    _fitting(module, _shapes_of(tensors), path, True)
     module.load_state_dict(tensors)
 
 
@@ -72,8 +76,8 @@ def _shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(t.shape) for name, t in tensors.items()}
 
 
-def _fitting(module: nn.Module, given: Mapping[str, Shape], path: Path, head: bool = False) -> set[str]:
-    """The names to load, all but those of the head. Raises WeightsError that says which names do not fit."""
+def _fitting(module: nn.Module, given: Mapping[str, Shape], path: Path, head: bool) -> set[str]:
+    """The names to load, those of the head only where it is wanted. Raises WeightsError that says which names do not fit."""
     skipped = set() if head else classifier_names(module)
     wanted = {name: shape for name, shape in _shapes_of(module.state_dict()).items() if _layer(name) not in skipped}
     offered = {name: shape for name, shape in given.items() if _layer(name) not in skipped}
@@ -129,6 +133,6 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
                 f"these weights do not fit the model: {reason}", str(weights.path), "another model.image_size"
             ) from None
     module, tensors = model.build(num_classes), read(weights.path)
-    names = _fitting(module, _shapes_of(tensors), weights.path)
+    names = _fitting(module, _shapes_of(tensors), weights.path, weights.head)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module

@@ -9,10 +9,11 @@ from prune_cli.pipeline.arrows import (
     control,
     find_scores,
     keep_data,
+    remove,
     train,
 )
 from prune_cli.pipeline.batches import evaluation_batches
-from prune_cli.pipeline.job import Job, Workshop, composer, outline
+from prune_cli.pipeline.job import Job, Workshop, composer, outline, score_identity
 from prune_cli.pipeline.record import describe, title, write_run
 from prune_cli.pipeline.rounds import find_mask
 
@@ -29,6 +30,8 @@ __all__ = [
     "find_scores",
     "keep_data",
     "outline",
+    "remove",
+    "score_identity",
     "title",
     "train",
     "write_run",

@@ -22,26 +22,28 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
-from prune_cli.pipeline.job import Job, score_identity
+from prune_cli.pipeline.job import Job, removable, score_identity
 from prune_cli.pipeline.rounds import find_mask, turned
 from prune_cli.runs.files import write_csv, write_json, write_tensors
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import MANIFEST, RunFolder
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores, rounds_of
+from prune_cli.scorers.hidden import ranked
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.training.loop import Row, fine_tune
+from prune_cli.units.removal import weight_mask
 
 SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """The model with its weights and a fresh head, on the device, and its prunable weights by name."""
+    """The model with its weights and head, on the device, and what can be removed of it: see job.removable."""
     settings = job.settings
     model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
     model = model.to(job.device).to(memory_format=settings.compute.memory_format)
-    return model, prunable(model, settings.model.prunable)
+    return model, removable(job, model)
 
 
 def keep_data(job: Job, places: Places) -> None:
@@ -70,7 +72,9 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
 
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
     batches = scoring_batches(job)
-    scores, quantiles, seconds = _scores_with_quantiles(job.settings.scorer, model, batches, parameters)
+    of_units = hasattr(job.settings.scorer, "measures")
+    name, measure = ("units.csv", _measure_units) if of_units else ("layers.csv", _scores_with_quantiles)
+    scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
     check_no_nan(scores)
     record = {
         "hash": folder.path.name,
@@ -83,7 +87,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
         **provenance(job.device),
     }
     write_tensors(folder.path / "scores.safetensors", scores)
-    write_csv(folder.path / "layers.csv", quantiles)
+    write_csv(folder.path / name, table)
     write_json(folder.path / MANIFEST, record)
     return record
 
@@ -99,6 +103,17 @@ def _scores_with_quantiles(
         aside += time.perf_counter() - paused
         scores[name] = sum_terms(terms)
     return scores, pd.DataFrame(rows), time.perf_counter() - start - aside
+
+
+def _measure_units(
+    scorer: Any, model: nn.Module, batches: Batches, parameters: Parameters
+) -> tuple[Scores, pd.DataFrame, float]:
+    """The scores of units, what was measured of each, a row a unit, and the seconds that the scorer took."""
+    start = time.perf_counter()
+    measured = scorer.measures(model, batches, parameters)
+    scores, seconds = ranked(measured, scorer.keep), time.perf_counter() - start
+    rows = [pd.DataFrame({"layer": name, **{of: t.numpy() for of, t in m.items()}}) for name, m in measured.items()]
+    return scores, pd.concat(rows).rename_axis("unit").reset_index(), seconds
 
 
 def _terms(
@@ -160,6 +175,13 @@ def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
             for name, parameter in parameters.items():
                 parameter.copy_(drawn[name])
     return control_mask(kind, mask, parameters, settings.seed)
+
+
+def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
+    """Set to zero what the mask removes, in place. Returns the mask of the weights that this takes, True = keep."""
+    zeroed = weight_mask(model, mask, job.placement)
+    masks.apply({name: model.get_parameter(name) for name in zeroed}, zeroed)
+    return zeroed
 
 
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]:

@@ -17,7 +17,8 @@ def scoring_batches(job: Job) -> list[Batch]:
     """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
     options = job.settings.scoring
     loader = _loader(job, "train", options.batch_size)
-    order = loader.shuffled(job.settings.seed, "scoring")[: options.batches * options.batch_size]
+    batches: int = getattr(job.settings.scorer, "scoring_batches", 1) if options.batches is None else options.batches
+    order = loader.shuffled(job.settings.seed, "scoring")[: batches * options.batch_size]
     size = options.micro_batch or options.batch_size
     return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
 

@@ -23,10 +23,12 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights, locate
+from prune_cli.pipeline.fit import check_fit, implied, placement_of
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers
 from prune_cli.training.recipe import Recipe
+from prune_cli.units.removal import Removal, units
 
 
 def composer(places: Places) -> Composer:
@@ -36,11 +38,12 @@ def composer(places: Places) -> Composer:
         "dataset": datasets.classes,
         "scorer": scorers.classes,
         "sparsity": Sparsity,
+        "removal": Removal,
         "control": Control,
         "recipe": Recipe,
         "compute": Compute,
     }
-    return Composer(Catalogue(places.configs), parts)
+    return Composer(Catalogue(places.configs), parts, implied)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Job:
         return Path(str(self.settings.mask)).expanduser()
 
     @property
+    def placement(self) -> str | None:
+        """Where a removed unit falls silent; None where single weights are removed, or nothing."""
+        return None if self.method == "dense" else placement_of(self.settings)
+
+    @property
     def method(self) -> str:
         """The scorer's name; `dense` where nothing is removed, `mask` where the mask was made before."""
         if self.settings.mask is not None:
@@ -75,6 +83,7 @@ class Workshop:
 
     def job(self, settings: Settings) -> Job:
         """Find everything that the run needs. Raises RequestError before any work starts."""
+        check_fit(settings)
         device = settings.compute.start()
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
         if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
@@ -84,14 +93,16 @@ class Workshop:
         if settings.sparsity.pattern is not None and settings.control.kind in MOVING:
             what = f"{settings.control.kind} would not keep {settings.sparsity.pattern}"
             raise RequestError(what, "sparsity.pattern", "control=none, inverted or reinit")
-        weights = self._once(settings.model, partial(locate, settings.model, self._fetch))
+        weights = self._once(
+            (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)
+        )
         job = Job(settings, splits, digest, weights, device)
         weight_files.check(self.outline(job)[0], weights)
         return job
 
     def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-        """The job's model on the meta device and its prunable weights, made once for all jobs that share it."""
-        return self._once((job.settings.model, len(job.splits.classes)), partial(outline, job))
+        """The job's model on the meta device and what can be removed of it, made once for all jobs that share it."""
+        return self._once((job.settings.model, job.placement, len(job.splits.classes)), partial(outline, job))
 
     def _once(self, part: Any, read: Any) -> Any:
         key = repr(part)
@@ -104,7 +115,12 @@ def outline(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The same without a single weight: on the meta device, for counting."""
     with torch.device("meta"):
         model = job.settings.model.build(len(job.splits.classes))
-    return model, prunable(model, job.settings.model.prunable)
+    return model, removable(job, model)
+
+
+def removable(job: Job, model: nn.Module) -> dict[str, nn.Parameter]:
+    """What is scored and removed: the prunable weights by name, or the mask of the units of each recurrent layer."""
+    return prunable(model, job.settings.model.prunable) if job.placement is None else units(model)
 
 
 def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
@@ -133,12 +149,15 @@ def score_identity(job: Job) -> dict[str, Any]:
     return _base_identity(job) | {
         "scorer": changed_options(settings.scorer),
         "scoring": changed_options(settings.scoring),
+        **({} if job.placement is None else {"of": "units"}),
     }
 
 
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job)
+    if job.placement is not None:
+        identity |= {"removal": job.placement}
     if job.method != "dense" and job.settings.control != Control():
         identity |= {"control": job.settings.control.kind}
     if job.method == "mask":

@@ -21,6 +21,7 @@ from prune_cli.runs.manifest import provenance
 from prune_cli.runs.store import MANIFEST, RunFolder
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
+from prune_cli.units.removal import weight_mask
 
 
 def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> dict[str, Any]:
@@ -47,9 +48,10 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
         "dataset_title": settings.dataset.title,
         "method": method,
         "method_title": _method_title(job),
+        "removal": job.placement or "weights",
         "sparsity": sparsity,
         "seed": settings.seed,
-        "prunable": prunable,
+        "prunable": prunable,  # weights, or units
         "kept": kept,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -102,7 +104,7 @@ def write_run(
     path = folder.path
     write_yaml(path / "config.yaml", job.settings.plain)
     write_csv(path / "metrics.csv", pd.DataFrame(rows))
-    write_csv(path / "layers.csv", layer_table(mask))
+    write_csv(path / "layers.csv", layer_table(weight_mask(model, mask, job.placement)))
     write_tensors(path / "mask.safetensors", mask)
     write_tensors(path / "model.safetensors", model.state_dict())
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}

@@ -21,6 +21,7 @@ RUN_COLUMNS = [  # of results/runs.csv
         "dataset",
         "method",
         "control",
+        "removal",
         "sparsity",
         "seed",
         "smoke",
@@ -33,12 +34,21 @@ RUN_COLUMNS = [  # of results/runs.csv
 ]
 
 
+UNITS = " units"  # what a number of units is written with
+
+
+def of_units(entry: Entry) -> bool:
+    """Whether units were removed, not single weights."""
+    return entry.get("removal", "weights") != "weights"
+
+
 def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
     """results/runs.csv: a row a finished run. `settings` is what differs from the defaults besides the columns."""
     rows = [
         {
             **record,
             "control": _control(record["identity"]),
+            "removal": record.get("removal", "weights"),
             "settings": _words(_flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
             "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
         }
@@ -61,12 +71,22 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
             "settings": _labels([""] * len(entries), [_rest(i) for i in identities]),
             "sparsity": [float(entry["sparsity"]) for entry in entries],
             "seed": [entry["seed"] for entry in entries],
-            "prunable": [entry["prunable"] for entry in entries],
-            "kept": [entry["kept"] for entry in entries],
+            "counts": [_counts(entry) for entry in entries],
             "accuracy": [float(entry.get("accuracy_last", "nan")) for entry in entries],
         }
     )
     return table.drop_duplicates("hash").reset_index(drop=True)
+
+
+def _counts(entry: Entry) -> str:
+    return f"{human(entry['prunable'])} → {human(entry['kept'])}{UNITS if of_units(entry) else ''}"
+
+
+def human(count: int) -> str:
+    """A number of parameters as the report writes it: 84.9M, 786k, 15.7k."""
+    if count >= 999_500:
+        return f"{count / 1e6:.1f}M"
+    return f"{count / 1e3:.3g}k" if count >= 1_000 else str(count)
 
 
 def _model_title(entry: Entry) -> str:
@@ -88,7 +108,8 @@ def _control(identity: Mapping[str, Any]) -> str:
 def _rest(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What is left of an identity beside model, dataset, method, sparsity and seed."""
     sparsity = {key: value for key, value in identity.get("sparsity", {}).items() if key != "percent"}
-    return {"recipe": identity["recipe"], "compute": identity["compute"], "sparsity": sparsity}
+    rest = {"recipe": identity["recipe"], "compute": identity["compute"], "sparsity": sparsity}
+    return rest | ({"removal": identity["removal"]} if "removal" in identity else {})
 
 
 def _labels(titles: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from prune_cli.common.errors import RequestError, nearest
-from prune_cli.report.entries import Entry, frame, order_of
+from prune_cli.report.entries import UNITS, Entry, frame, order_of
 from prune_cli.report.table import Cell, Table
 
 REPORT_METHODS = ("Ours", "Magnitude", "SNIP", "GraSP")  # the columns of the report's Table 2
@@ -36,7 +36,7 @@ def table1(entries: Sequence[Entry], method: str | None = None) -> Table:
         params = row[row.title == title].iloc[0]
         rows.append(
             [Cell.of(named[column]) for column, wanted in extra.items() if wanted]
-            + [Cell.of(model), Cell.of(f"{sparsity:.1f}"), Cell.of(f"{human(params.prunable)} → {human(params.kept)}")]
+            + [Cell.of(model), Cell.of(f"{sparsity:.1f}"), Cell.of(params.counts)]
             + [_against_random(row[row.dataset == name], title, kind) for name in datasets]
         )
     columns = [column for column, wanted in extra.items() if wanted] + ["Model", "Sparsity [%]", "# Params."]
@@ -58,7 +58,8 @@ def table2(entries: Sequence[Entry], percent: float | None = None) -> Table:
     runs = runs[(runs.sparsity == percent) | (runs.method == "dense")]
     runs = runs[runs.method != "random"]
     others = [title for title in order_of(runs.title) if title not in REPORT_METHODS]
-    methods = [*REPORT_METHODS, *sorted(others, key=lambda title: title == "Dense")]
+    of_weights = not runs.counts.str.endswith(UNITS).all()
+    methods = [*(REPORT_METHODS if of_weights else ()), *sorted(others, key=lambda title: title == "Dense")]
     extra = {"Dataset": runs.dataset.nunique() > 1, "Settings": runs.settings.nunique() > 1}
     rows = []
     for model, dataset, settings in order_of(runs[["model", "dataset", "settings"]].itertuples(index=False, name=None)):
@@ -81,13 +82,6 @@ def accuracy(values: pd.Series) -> str:
         return f"{found.iloc[0]:.2f}"
     spread = f" ± {found.std():.2f}" if len(found) > 1 else ""
     return f"{found.mean():.2f}{spread}, n={len(found)}"
-
-
-def human(count: int) -> str:
-    """A number of parameters as the report writes it: 84.9M, 786k, 15.7k."""
-    if count >= 999_500:
-        return f"{count / 1e6:.1f}M"
-    return f"{count / 1e3:.3g}k" if count >= 1_000 else str(count)
 
 
 def _shown_method(runs: pd.DataFrame, method: str | None) -> str:

@@ -1,12 +1,12 @@
-"""Scorers: how much each weight matters. Higher = keep.
+"""Scorers: how much each weight matters, or each unit. Higher = keep.
 
 scorer = scorers.build("snip_magnitude", alpha=1e-3)
 scores = scorer(model, batches, parameters)
 """
 
-from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, rounds_of, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, rounds_of, scorers, scores_of
 
 build = scorers.build
 register = scorers.register
 
-__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "rounds_of", "scorers"]
+__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "rounds_of", "scorers", "scores_of"]

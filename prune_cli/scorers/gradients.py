@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -36,20 +36,26 @@ def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     for parameter in wanted:
         parameter.requires_grad_(parameter in chosen)
     try:
-        with quiet(model):
+        with quiet(model), _differentiable(model):
             yield
     finally:
         for parameter, flag in wanted.items():
             parameter.requires_grad_(flag)
 
 
+def _differentiable(model: nn.Module) -> AbstractContextManager[None]:
+    """Recurrent layers by torch's own kernels: those of cuDNN have no backward pass in eval mode, and no second one."""
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in model.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+
+
 def mean_gradients(model: nn.Module, batches: Batches, parameters: Parameters, temperature: float = 1.0) -> Gradients:
-    """∂L/∂θ, L the mean over all samples of the cross-entropy of logits / temperature."""
+    """∂L/∂θ, L the mean over all samples (of clips: over all frames) of the cross-entropy of logits / temperature."""
     with probing(model, parameters), _gathered(parameters) as gathered:
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 _loss(model, x, y, temperature).backward(inputs=list(parameters.values()))
-            gathered.samples += len(y)
+            gathered.samples += y.numel()
     return gathered.mean
 
 
@@ -67,7 +73,7 @@ def hessian_vector_products(
             curved = [(slope, of) for slope, of in zip(slopes, v, strict=True) if slope.requires_grad]
             if curved:
                 torch.autograd.backward([slope for slope, _ in curved], [of for _, of in curved], inputs=weights)
-            gathered.samples += len(y)
+            gathered.samples += y.numel()
     return gathered.mean
 
 

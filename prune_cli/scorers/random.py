@@ -1,4 +1,4 @@
-"""random: U(0, 1), the reference that a method has to beat."""
+"""random: U(0, 1), the reference that a method has to beat; of weights and of units."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 @scorers.register("random")
 @dataclass(frozen=True)
 class Random:
-    """s(θ) ~ U(0, 1), independent of everything. Each tensor has a generator of its own, made from (seed, its name)."""
+    """s(θ) ~ U(0, 1), independent of everything. Each tensor, or layer of units, has a generator of its own, made from
+    (seed, its name)."""
 
     seed: int = 0
 
     title = "Random"
+    scores = ("weights", "units")
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:  # noqa: ARG002
-        """Score the weights; higher = keep."""
+        """Score the weights or units; higher = keep."""
         return {
             name: torch.rand(p.shape, generator=generator(self.seed, "mask", name)).to(p.device)
             for name, p in parameters.items()

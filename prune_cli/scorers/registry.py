@@ -15,7 +15,11 @@ Scores = dict[str, Tensor]
 
 
 class Scorer(Protocol):
-    """A score for each prunable weight. The fields of its dataclass are its options."""
+    """A score for each prunable weight, or for each unit. The fields of its dataclass are its options.
+
+    One of units says `scores = ("units",)`, may have `measures`, what was measured of each unit by name, and wants
+    `scoring_batches` of clips. Its `parameters` name the recurrent layers, and so do its scores, (U,) each.
+    """
 
     name: str
     title: str  # how tables write the method
@@ -34,6 +38,11 @@ class Scorer(Protocol):
 def rounds_of(scorer: Scorer) -> int:
     """How many times the scorer has to score for one mask: its option `rounds`, 1 where it has none."""
     return getattr(scorer, "rounds", 1)
+
+
+def scores_of(scorer: Scorer) -> tuple[str, ...]:
+    """What the scorer can score: weights, units or both."""
+    return getattr(scorer, "scores", ("weights",))
 
 
 scorers: Registry[Scorer] = Registry("scorer", "prune_cli.scorers")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from prune_cli.common.errors import ConfigError
+from prune_cli.common.errors import ConfigError, NumericalError
 from prune_cli.scorers.gradients import check_finite, names_in, quiet
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
@@ -44,6 +44,8 @@ class SynFlow:
             flow = functional_call(model, state, (ones,)).sum()
         check_finite(flow, "synaptic flow")
         slopes = torch.autograd.grad(flow, list(chosen.values()), materialize_grads=True)
+        if not any(bool(slope.any()) for slope in slopes):  # the gates of an LSTM are all saturated by such an input
+            raise NumericalError("the synaptic flow feels none of the weights", "scorer=synflow", "another scorer")
         return {name: slope.mul_(chosen[name].detach()).abs_() for name, slope in zip(chosen, slopes, strict=True)}
 
 

@@ -38,8 +38,11 @@ def fine_tune(model: nn.Module, mask: Mask, recipe: Recipe, feed: Feed, precisio
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
 
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
-    moving average, and the model ends as it. Raises NumericalError for a loss that is not finite.
+    moving average, and the model ends as it. Without an epoch the one row, epoch -1, is that of the model as it is.
+    Raises NumericalError for a loss that is not finite.
     """
+    if not recipe.epochs:
+        return [_untrained(model, feed, precision)]
     average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
     optimizer = SurvivorOptimizer(
         model, mask, recipe.optimizer, weight_decay=recipe.weight_decay, **recipe.optimizer_options()
@@ -60,6 +63,12 @@ def fine_tune(model: nn.Module, mask: Mask, recipe: Recipe, feed: Feed, precisio
     if average is not None:
         model.load_state_dict(average.module.state_dict())
     return rows
+
+
+def _untrained(model: nn.Module, feed: Feed, precision: str) -> Row:
+    start = time.perf_counter()
+    row = {"epoch": -1, "lr": 0.0, "train_loss": math.nan, **_evaluate_all(model, feed, precision)}
+    return row | {"seconds": time.perf_counter() - start}
 
 
 def judge(splits: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ class Recipe:
     Raises ConfigError for a value out of range or an optimiser that cannot hold survivors alone.
     """
 
-    epochs: int
+    epochs: int  # 0: nothing is trained, the model is evaluated as it is
     batch_size: int = 128
     optimizer: str = "adam"
     lr: float = 1e-3  # reached at the end of the warm-up
@@ -46,7 +46,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self._check_optimizer()
         least = {
-            "epochs": 1,
+            "epochs": 0,
             "batch_size": 1,
             "lr": 0,
             "min_lr": 0,
@@ -69,7 +69,7 @@ class Recipe:
             raise ConfigError("CutMix mixes two images or more", "recipe.batch_size=1", "recipe.batch_size=2")
         if not 0 <= self.cutmix_prob <= 1:
             raise ConfigError(f"recipe.cutmix_prob lies in [0, 1], not {self.cutmix_prob}", "recipe.cutmix_prob")
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+        if 0 < self.epochs <= self.warmup_epochs:
             raise ConfigError(
                 f"a warm-up of {self.warmup_epochs} epochs leaves none of {self.epochs} to train",
                 "recipe.warmup_epochs",

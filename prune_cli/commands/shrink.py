@@ -1,0 +1,77 @@
+"""`prune-cli shrink RUN`: the smaller LSTM that a run's removed units leave, with the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from prune_cli import pipeline
+from prune_cli.commands.evaluate import Stored, stored
+from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.terminal import note
+from prune_cli.runs.files import sha256, write_json, write_tensors
+from prune_cli.runs.places import Places
+from prune_cli.training.evaluate import evaluate
+from prune_cli.units.removal import shrink as smaller
+
+FILE = "shrunk.safetensors"
+NEAR = 1e-4  # logits of the two models may differ by rounding
+
+
+def shrink(run: str, places: Places, export: Path | None = None) -> dict[str, Any]:
+    """Write the smaller LSTM and say what it saves; it is held against the masked model on the whole test set.
+
+    Raises RequestError for an unknown run, or one whose units were not removed inside the recurrence.
+    """
+    found = stored(run, places)
+    _check(found)
+    mask = load_file(found.folder / "mask.safetensors")
+    small = smaller(found.model, mask)
+    difference = _difference(found, small)
+    to = export or found.folder / FILE
+    write_tensors(to, small.state_dict())
+    (units,) = (int(keep.sum()) for keep in mask.values())
+    result = {
+        "run": str(found.folder),
+        "units": units,
+        "parameters_before": _parameters(found.model),
+        "parameters": _parameters(small),
+        "bytes_before": (found.folder / "model.safetensors").stat().st_size,
+        "bytes": to.stat().st_size,
+        "accuracy_recorded": found.record["accuracy_last"],
+        "accuracy": evaluate(small, pipeline.evaluation_batches(found.job, "test")).accuracy,
+        "largest_difference": difference,
+        "file": str(to),
+    }
+    write_json(to.with_suffix(".json"), result | {"sha256": sha256(to)})
+    name = found.record["model"]
+    note(f"to use it: model={name} model.units={units} model.weights={to}")
+    return result
+
+
+def _check(found: Stored) -> None:
+    removal = found.record.get("removal", "weights")
+    if found.record["method"] == "dense" or removal != "recurrence":
+        what = "nothing was removed" if found.record["method"] == "dense" else f"{removal} were pruned"
+        what = "the recurrence still hears its units" if removal == "readout" else what
+        hint = "a run with scorer=transfer_entropy removal=recurrence, or another scorer of units"
+        raise RequestError(f"this run leaves no smaller LSTM: {what}", str(found.folder), hint)
+
+
+@torch.no_grad()
+def _difference(found: Stored, small: nn.Module) -> float:
+    """The largest difference between the logits of the two models. Raises PruneCliError where it is no rounding."""
+    largest = 0.0
+    for x, _ in pipeline.evaluation_batches(found.job, "test"):
+        largest = max(largest, float((small.eval()(x) - found.model.eval()(x)).abs().max()))
+    if not largest < NEAR:
+        raise PruneCliError(f"the smaller LSTM answers otherwise, by {largest:.2g}", str(found.folder), "run it again")
+    return largest
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

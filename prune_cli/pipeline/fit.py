@@ -1,0 +1,76 @@
+"""Whether the parts of a run fit together, and what follows from them: refused before any work starts."""
+
+from __future__ import annotations
+
+from prune_cli.common.errors import RequestError
+from prune_cli.config.schema import Settings
+from prune_cli.models.registry import ClipInput
+from prune_cli.scorers import scores_of
+
+OF_UNITS = ("none", "shuffle", "layerwise_random", "inverted")  # the controls that mean something for units
+VIDEO = "model=lstm128 dataset=action_mnist, or another video"
+
+
+def placement_of(settings: Settings) -> str | None:
+    """Where a removed unit falls silent; None where single weights are removed."""
+    kind = settings.removal.kind
+    if kind == "auto":
+        both = "weights" in scores_of(settings.scorer)
+        return "recurrence" if "units" in scores_of(settings.scorer) and (sees_clips(settings) or not both) else None
+    return None if kind == "weights" else kind
+
+
+def implied(settings: Settings) -> dict[str, str]:
+    """Units are removed without fine-tuning where no recipe is typed: what that alone does is the question."""
+    return {"recipe": "none"} if settings.sparsity.percent > 0 and placement_of(settings) else {}
+
+
+def sees_clips(settings: Settings) -> bool:
+    """Whether the model is recurrent."""
+    return isinstance(settings.model.input, ClipInput)
+
+
+def check_fit(settings: Settings) -> None:
+    """Raise RequestError where model, data, scorer, removal, control and recipe do not go together."""
+    frames = getattr(settings.dataset, "frames", None)
+    _check_input(settings, frames)
+    if settings.mask is None and settings.sparsity.percent > 0:
+        _check_scorer(settings)
+    if placement_of(settings) is not None and settings.sparsity.percent > 0:
+        _check_units(settings)
+    wanted = getattr(settings.scorer, "frames", 1)
+    if frames is not None and frames < wanted:
+        what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
+        raise RequestError(what, "scorer.lag", "a smaller lag, or more dataset.frames")
+
+
+def _check_input(settings: Settings, frames: int | None) -> None:
+    model, dataset, recipe = settings.model.name, settings.dataset.name, settings.recipe
+    if sees_clips(settings) and frames is None:
+        raise RequestError(f"{model} sees clips, and {dataset} has images", f"dataset={dataset}", VIDEO)
+    if not sees_clips(settings) and frames is not None:
+        raise RequestError(f"{dataset} has clips, and {model} sees images", f"model={model}", VIDEO)
+    if sees_clips(settings) and recipe.horizontal_flip:
+        raise RequestError(
+            "a mirrored clip moves another way", "recipe.horizontal_flip", "recipe.horizontal_flip=false"
+        )
+    if sees_clips(settings) and recipe.cutmix_alpha:
+        raise RequestError("CutMix mixes images, not clips", "recipe.cutmix_alpha", "recipe.cutmix_alpha=0")
+
+
+def _check_scorer(settings: Settings) -> None:
+    scorer, placement, can = settings.scorer.name, placement_of(settings), scores_of(settings.scorer)
+    if placement is not None and not sees_clips(settings):
+        where = f"scorer={scorer}" if can == ("units",) else f"removal={settings.removal.kind}"
+        raise RequestError(f"{settings.model.name} has no recurrent units to remove", where, VIDEO)
+    if (wanted := "weights" if placement is None else "units") not in can:
+        what = f"{scorer} scores {' and '.join(can)}, not {wanted}"
+        raise RequestError(what, f"removal={settings.removal.kind}", "removal=auto, or another scorer")
+
+
+def _check_units(settings: Settings) -> None:
+    kind, hint = settings.control.kind, f"control={', '.join(OF_UNITS)}"
+    if kind not in OF_UNITS:
+        raise RequestError(f"{kind} is about single weights, not units", f"control={kind}", hint)
+    if settings.sparsity.pattern is not None:
+        raise RequestError("a pattern is one of single weights, not units", "sparsity.pattern", "leave it out")

@@ -1,0 +1,121 @@
+"""Figure 4 of the report: what a unit's information says of the accuracy without it, and accuracy against removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from scipy import stats
+
+from prune_cli.runs.files import whole
+
+WIDTH, HEIGHT, DPI = 4.6, 3.7, 150  # inches a panel, pixels an inch
+NAMED = 2  # the most harmful units, which the report calls n1 and n2
+STYLES = {"low": "-", "high": "--"}  # of a line, by what is kept
+COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple")  # of a measure
+BAND = (0.025, 0.975)  # quantiles of the random removals that the band shows
+PLACED = {"recurrence": "silent in the recurrence", "readout": "silent to the classifier"}
+
+
+def draw_units(table: pd.DataFrame, measures: tuple[str, str], titles: dict[str, str], path: Path) -> None:
+    """Panel (a): measures[1] across, measures[0] up, a dot a unit, its colour the accuracy without it; a row a dataset.
+
+    table: `ablation.single` with a column dataset. titles: what a measure or a dataset is called.
+    """
+    datasets = list(dict.fromkeys(table.dataset))
+
+    def panel(axes: Axes, dataset: str, placement: str) -> None:
+        own = table[table.dataset == dataset]
+        dots = _dots(axes, own, measures, f"accuracy_{placement}")
+        axes.figure.colorbar(dots, ax=axes, label="accuracy without the unit [%]")
+        axes.set(xlabel=f"{titles[measures[1]]} [nats]", ylabel=f"{titles[measures[0]]} [nats]")
+        axes.set_title(f"{titles[dataset]}, {PLACED[placement]}", fontsize="medium")
+
+    _draw(datasets, panel, path)
+
+
+def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str, str], path: Path) -> None:
+    """Panel (b): accuracy against the share removed; bars are 95 % intervals over seeds where there are several.
+
+    table: `ablation.curves` with columns dataset and seed. chance: accuracy [%] of a guess, by dataset.
+    """
+    datasets = list(dict.fromkeys(table.dataset))
+
+    def panel(axes: Axes, dataset: str, placement: str) -> None:
+        own = table[(table.dataset == dataset) & (table.placement == placement)]
+        _band(axes, own[own.measure == "random"])
+        _lines(axes, own[own.measure != "random"], titles)
+        axes.axhline(chance[dataset], color="black", linewidth=0.8, linestyle=":", label="chance")
+        axes.set(xlabel="units removed [%]", ylabel="accuracy [%]", ylim=(0, 102))
+        seeds = own.seed.nunique()
+        axes.set_title(
+            f"{titles[dataset]}, {PLACED[placement]}" + (f", {seeds} seeds" if seeds > 1 else ""), fontsize="medium"
+        )
+        axes.legend(fontsize="small")
+
+    _draw(datasets, panel, path)
+
+
+def _draw(datasets: list[str], panel: Callable[[Axes, str, str], None], path: Path) -> None:
+    """A row a dataset, a column a placement; written whole or not at all."""
+    figure = Figure(figsize=(WIDTH * len(PLACED), HEIGHT * len(datasets)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(datasets), len(PLACED), squeeze=False)
+    for axes, (dataset, placement) in zip(grid.flat, product(datasets, PLACED), strict=True):
+        panel(axes, dataset, placement)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def _dots(axes: Axes, own: pd.DataFrame, measures: tuple[str, str], accuracy: str) -> PathCollection:
+    up, across = measures
+    harmful_last = own.sort_values(accuracy, ascending=False)  # drawn over the others
+    dots = axes.scatter(harmful_last[across], harmful_last[up], c=harmful_last[accuracy], cmap="viridis", s=22)
+    for rank, (_, unit) in enumerate(own.sort_values(accuracy).head(NAMED).iterrows(), start=1):
+        text = f"n{rank}: unit {unit.unit:.0f}"
+        axes.annotate(text, (unit[across], unit[up]), xytext=(6, 6), textcoords="offset points", fontsize="small")
+    return dots
+
+
+def _band(axes: Axes, random: pd.DataFrame) -> None:
+    by = random.groupby("fraction").accuracy
+    across = _percent(by)
+    low, high = (by.quantile(end) for end in BAND)
+    axes.fill_between(across, low, high, color="grey", alpha=0.3, linewidth=0, label="random, 95 % of the draws")
+    axes.plot(across, by.mean(), color="grey", linewidth=1)
+
+
+def _lines(axes: Axes, own: pd.DataFrame, titles: dict[str, str]) -> None:
+    measures = list(dict.fromkeys(own.measure))
+    for (measure, keep), rows in own.groupby(["measure", "keep"], sort=False):
+        by = rows.groupby("fraction").accuracy
+        half = by.apply(_half_interval)
+        colour = COLOURS[measures.index(str(measure)) % len(COLOURS)]
+        axes.errorbar(
+            _percent(by),
+            by.mean(),
+            yerr=half if half.notna().all() else None,
+            color=colour,
+            linestyle=STYLES[str(keep)],
+            linewidth=1.4,
+            capsize=2,
+            label=f"{titles[str(measure)]}, {str(keep).capitalize()}",
+        )
+
+
+def _percent(by: Any) -> np.ndarray:
+    return 100 * np.array(list(by.groups), dtype=float)
+
+
+def _half_interval(values: pd.Series) -> float:
+    """Half the width of the 95 % interval of the mean, by Student's t; NaN for one value."""
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")

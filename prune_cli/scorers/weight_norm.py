@@ -1,0 +1,45 @@
+"""weight_norm: the size of the weights that make a unit, as filters are judged by theirs (Li et al., "Pruning filters for
+efficient ConvNets", 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from prune_cli.scorers.hidden import Measured, check_choices, ranked, recurrent
+from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+
+
+@scorers.register("weight_norm")
+@dataclass(frozen=True)
+class WeightNorm:
+    """‖w‖₂ of all weights that lead into a unit: its rows of weight_ih and weight_hh in every gate. Needs no data.
+
+    keep: high removes the units with the smallest norm.
+    """
+
+    keep: str = "high"
+
+    title = "Weight norm"
+    scores = ("units",)
+
+    def __post_init__(self) -> None:
+        check_choices(self.keep)
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
+        """Score the units of the layers that `parameters` names; higher = keep."""
+        return ranked(self.measures(model, batches, parameters), self.keep)
+
+    def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:  # noqa: ARG002
+        """Of each layer the norms (U,)."""
+        return {name: {"value": _norms(recurrent(model, name))} for name in parameters}
+
+
+def _norms(layer: nn.RNNBase) -> Tensor:
+    squares = [
+        weight.detach().double().square().sum(1).view(-1, layer.hidden_size).sum(0)
+        for name, weight in layer.named_parameters()
+        if name.startswith(("weight_ih", "weight_hh"))
+    ]
+    return sum(squares[1:], squares[0]).sqrt()
