@@ -50,9 +50,10 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
         path = _hub_file(model, fetch)
         return Weights("hub", path, sha256(path) if path else None, variant)
     if source == "packaged":
-        if not variant and packaged_file(model.name, dataset).is_file():
-            variant = dataset
-        path = _packaged_file(model, variant)
+        wanted = model.weights
+        if wanted == "packaged" and packaged_file(model.name, dataset).is_file():
+            wanted = f"packaged:{dataset}" if dataset else wanted
+        path, variant = _packaged_file(model, wanted), wanted.partition(":")[2]
         return Weights("packaged", path, sha256(path), variant, head)
     path = Path(model.weights).expanduser()
     if not path.is_file():
@@ -79,9 +80,9 @@ def origin(model: Model, weights: Weights) -> str:
     return weights.path.name if weights.source == "file" else weights.name
 
 
-def _packaged_file(model: Model, variant: str) -> Path:
-    """The file of a variant. Raises WeightsError that lists the variants there are."""
-    wanted, where = f"packaged:{variant}" if variant else "packaged", f"model.weights={model.weights}"
+def _packaged_file(model: Model, wanted: str) -> Path:
+    """The file of `packaged` or `packaged:VARIANT`. Raises WeightsError that lists the variants there are."""
+    where = f"model.weights={model.weights}"
     there = {"packaged": packaged_file(model.name)} if packaged_file(model.name).is_file() else {}
     for path in sorted(PACKAGED.glob(f"{model.name}.*.safetensors")):
         there[f"packaged:{path.stem.removeprefix(f'{model.name}.')}"] = path
@@ -89,7 +90,7 @@ def _packaged_file(model: Model, variant: str) -> Path:
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError(f"{model.name} has no packaged weights", where, hint)
     if wanted not in there:
-        what = f"{model.name} has no packaged weights {variant!r}" if variant else f"{model.name} has several"
+        what = f"{model.name} has no packaged weights {wanted.partition(':')[2]!r}"
         raise WeightsError(what, where, f"there are: {', '.join(there)}")
     return there[wanted]
 

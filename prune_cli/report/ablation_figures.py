@@ -80,8 +80,16 @@ def _dots(axes: Axes, own: pd.DataFrame, measures: tuple[str, str], accuracy: st
     harmful_last = own.sort_values(accuracy, ascending=False)  # drawn over the others
     dots = axes.scatter(harmful_last[across], harmful_last[up], c=harmful_last[accuracy], cmap="viridis", s=22)
     for rank, (_, unit) in enumerate(own.sort_values(accuracy).head(NAMED).iterrows(), start=1):
-        text = f"n{rank}: unit {unit.unit:.0f}"
-        axes.annotate(text, (unit[across], unit[up]), xytext=(6, 6), textcoords="offset points", fontsize="small")
+        right = unit[across] > own[across].median()  # its name then stands to its left
+        axes.annotate(
+            f"n{rank}: unit {unit.unit:.0f}",
+            (unit[across], unit[up]),
+            xytext=(-7 if right else 7, 7),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize="small",
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+        )
     return dots
 
 
