@@ -13,9 +13,12 @@ endif
 
 MICRO    := vit_micro mixer_micro poolformer_micro
 PACKAGED := prune_cli/models/packaged
+SEEDS    := 0,1,2,3,4
+# four times the clips: with 1,000 a class the LSTM learns the textures by heart
+TEXTURE_CLIPS := dataset.train_clips_per_class=4000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data fashion-mnist prune sweep study table1 table2 pretrain pretrain-scales lint format test test-all bench clean
+.PHONY: help setup demo data fashion-mnist prune sweep study video study-video table1 table2 pretrain pretrain-scales pretrain-video lint format test test-all bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -51,6 +54,18 @@ study: setup ## The README's tables and drift figures on a laptop, into docs/stu
 	set -e; for model in $(MICRO); do \
 	  $(BIN)/prune-cli drift model=$$model dataset=mnist5k --results-dir docs/study/drift_$$model; done
 
+video: setup ## The video half: both datasets, Figure 4 from packaged weights, units removed by three scores (10 minutes on 2 cores)
+	$(BIN)/prune-cli build-data dataset=action_mnist
+	$(BIN)/prune-cli build-data dataset=uiuc_video
+	$(BIN)/prune-cli ablate model=lstm128 dataset=action_mnist,uiuc_video --results-dir results/video
+	$(BIN)/prune-cli sweep experiment=units --results-dir results/video
+
+study-video: setup ## The README's Figure 4 over several training seeds, into docs/study/video (about 4 hours on 2 cores)
+	$(BIN)/prune-cli ablate model=lstm128 dataset=action_mnist model.weights=random seed=$(SEEDS) \
+	  --results-dir docs/study/video/action_mnist
+	$(BIN)/prune-cli ablate model=lstm128 dataset=uiuc_video $(TEXTURE_CLIPS) model.weights=random recipe=recurrent \
+	  seed=$(SEEDS) --results-dir docs/study/video/uiuc_video
+
 table1: setup ## Table 1 again, from the runs of the last sweep
 	$(BIN)/prune-cli table 1 $(ARGS)
 
@@ -66,6 +81,11 @@ pretrain-scales: setup fashion-mnist ## The same from 6,000 and from 600 images,
 	set -e; for model in $(MICRO); do for images in 6000 600; do \
 	  $(BIN)/prune-cli train model=$$model dataset=fashion_mnist dataset.validation=0 \
 	    dataset.train_images=$$images recipe=pretrain --export $(PACKAGED)/$$model.$$images.safetensors; done; done
+
+pretrain-video: setup ## Make the packaged weights of lstm128 again (half an hour on 2 cores)
+	$(BIN)/prune-cli train model=lstm128 dataset=action_mnist --export $(PACKAGED)/lstm128.action_mnist.safetensors
+	$(BIN)/prune-cli train model=lstm128 dataset=uiuc_video $(TEXTURE_CLIPS) recipe=recurrent \
+	  --export $(PACKAGED)/lstm128.uiuc_video.safetensors
 
 lint: setup ## ruff, mypy and the contract of the floors
 	$(BIN)/ruff check .
@@ -83,10 +103,12 @@ test: setup ## The tests, a few minutes
 test-all: setup ## The tests with the slow ones: the wheel in an environment of its own
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
-bench: setup ## The benchmarks: selection over 85 M scores, one step and one scoring of ViT-B/16, information of units
+bench: setup ## The benchmarks: selection, one step and one scoring of ViT-B/16, builders of clips, information of units
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/select_global.py
 	$(BIN)/python benchmarks/survivor_step.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/builders.py
 	$(BIN)/python benchmarks/information.py
 
 clean: ## Remove what was built, but neither runs, results, data nor the virtual environment

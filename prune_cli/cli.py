@@ -299,6 +299,30 @@ def ablate(
     show(as_json, json, lambda: ablations.show_ablation(tables, places))
 
 
+@command(
+    "dynamics",
+    "dynamics model=lstm128 dataset=action_mnist",
+    "dynamics model=lstm128 dataset=action_mnist,uiuc_video scorer=transfer_entropy",
+)
+def dynamics(
+    words: Words = None,
+    runs_dir: RunsDir = RUNS,
+    results_dir: ResultsDir = RESULTS,
+    data_dir: DataDir = DATA,
+    config_dir: ConfigDir = None,
+    json: Json = False,
+) -> None:
+    """Measure the LSTM's largest Lyapunov exponent, before and after units are removed, and draw it beside accuracy."""
+    from prune_cli.commands.subjects import subjects
+
+    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    planned = subjects(words or [], places)
+    from prune_cli.commands import dynamics as measured
+
+    table = measured.dynamics(planned, places)
+    show({"rows": table.to_dict("records")}, json, lambda: measured.show_dynamics(table, places))
+
+
 @command("shrink", "shrink runs/prune/HASH", "shrink HASH --export small.safetensors")
 def shrink(
     run: Annotated[str, typer.Argument(help="The folder of a run whose units were removed, or the start of its hash.")],

@@ -24,7 +24,7 @@ from prune_cli.units.removal import PLACEMENTS, classifier_of, gate_inputs, hidd
 FRACTIONS = tuple(tenth / 10 for tenth in range(10))
 DRAWS = 20  # random orders of removal
 RANDOM = "random"
-CASE = ["dataset", "placement", "fraction"]  # what a claim is made of, over seeds
+CASE = ["dataset", "placement", "fraction"]  # what a claim is made of, over runs
 AT_ONCE = 500  # clips whose states stay in cache
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -98,15 +98,13 @@ def curves(probe: Probe, measured: Mapping[str, Tensor], seed: int, draws: int =
     """
     rows = [
         {"measure": measure, "keep": keep, "draw": draw, **row}
-        for measure, keep, draw, scores in _orders(measured, probe.units, seed, draws)
+        for measure, keep, draw, scores in orders(measured, probe.units, seed, draws)
         for row in _curve(probe, scores)
     ]
     return pd.DataFrame(rows)
 
 
-def _orders(
-    measured: Mapping[str, Tensor], units: int, seed: int, draws: int
-) -> Iterator[tuple[str, str, int, Tensor]]:
+def orders(measured: Mapping[str, Tensor], units: int, seed: int, draws: int) -> Iterator[tuple[str, str, int, Tensor]]:
     """Each measure both ways, then the random ones, as scores: higher = keep."""
     for name, values in measured.items():
         yield name, "low", 0, -values
@@ -125,14 +123,14 @@ def _curve(probe: Probe, scores: Tensor) -> Iterator[dict[str, Any]]:
 
 
 def claims(table: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences of accuracy [points] over seeds, with their 95 % interval (Student's t), of each comparison.
+    """Paired differences of accuracy [points] over runs, one a training seed, with their 95 % interval (Student's t), of each comparison.
 
-    table: `curves` of several seeds, with columns seed and dataset. A row a claim, dataset, placement and fraction: keep-low
-    less keep-high of each measure, and for each way the first measure less the second. n is the number of seeds; one seed
+    table: `curves` of several seeds, with columns run and dataset. A row a claim, dataset, placement and fraction: keep-low
+    less keep-high of each measure, and for each way the first measure less the second. n is the number of runs; one run
     has no interval (NaN).
     """
     wide = table[table.measure != RANDOM].pivot_table(
-        index=[*CASE, "seed"], columns=["measure", "keep"], values="accuracy", sort=False
+        index=[*CASE, "run"], columns=["measure", "keep"], values="accuracy", sort=False
     )
     rows = []
     for claim, difference in _differences(wide):

@@ -43,9 +43,9 @@ def draw_units(table: pd.DataFrame, measures: tuple[str, str], titles: dict[str,
 
 
 def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str, str], path: Path) -> None:
-    """Panel (b): accuracy against the share removed; bars are 95 % intervals over seeds where there are several.
+    """Panel (b): accuracy against the share removed; bars are 95 % intervals over runs, one a seed, where there are several.
 
-    table: `ablation.curves` with columns dataset and seed. chance: accuracy [%] of a guess, by dataset.
+    table: `ablation.curves` with columns dataset and run. chance: accuracy [%] of a guess, by dataset.
     """
     datasets = list(dict.fromkeys(table.dataset))
 
@@ -55,7 +55,7 @@ def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str,
         _lines(axes, own[own.measure != "random"], titles)
         axes.axhline(chance[dataset], color="black", linewidth=0.8, linestyle=":", label="chance")
         axes.set(xlabel="units removed [%]", ylabel="accuracy [%]", ylim=(0, 102))
-        seeds = own.seed.nunique()
+        seeds = own.run.nunique()
         axes.set_title(
             f"{titles[dataset]}, {PLACED[placement]}" + (f", {seeds} seeds" if seeds > 1 else ""), fontsize="medium"
         )

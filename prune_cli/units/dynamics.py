@@ -10,6 +10,7 @@ dynamics.lyapunov(dynamics.lstm_step(lstm, gates_BTG[:, -1]), state_BS, 500, war
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -76,7 +77,9 @@ def _push(step: Step, state_BS: Tensor, tangents_BSK: Tensor, time: int) -> tupl
         after_BS, pushed_BS, *_ = torch.func.jvp(lambda state: step(state, time), (state_BS,), (tangent_BS,))
         return after_BS, pushed_BS
 
-    return torch.func.vmap(along, in_dims=-1, out_dims=(None, -1))(tangents_BSK)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # torch's own use of it
+        return torch.func.vmap(along, in_dims=-1, out_dims=(None, -1))(tangents_BSK)  # type: ignore[arg-type]
 
 
 def _orthonormal(tangents_BSK: Tensor) -> tuple[Tensor, Tensor]:

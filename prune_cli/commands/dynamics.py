@@ -1,0 +1,81 @@
+"""`prune-cli dynamics`: whether the LSTM stretches small differences, and what removing units does to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from prune_cli import masks, pipeline
+from prune_cli.analysis import ablation
+from prune_cli.analysis.dynamics import exponents, one_thread
+from prune_cli.commands.subjects import Subject, opened
+from prune_cli.common.terminal import note, print_table
+from prune_cli.report.dynamics_figure import draw_dynamics
+from prune_cli.runs.files import write_csv
+from prune_cli.runs.places import Places
+from prune_cli.units.removal import units
+
+DRAWS = 1  # random orders: each takes as long as a measure
+CSV, PNG = "dynamics.csv", "dynamics.png"
+SHOWN = (0.0, 0.3, 0.5, 0.7, 0.9)  # shares removed that are printed
+
+
+def dynamics(planned: list[Subject], places: Places) -> pd.DataFrame:
+    """Measure each model with more and more of its units removed; write dynamics.csv and dynamics.png."""
+    table = pd.DataFrame([row for subject in planned for row in _rows(subject, places)])
+    write_csv(places.results / CSV, table)
+    titles = {settings.scorer.name: settings.scorer.title for subject in planned for settings in subject.measures}
+    titles |= {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
+    draw_dynamics(table, titles, places.results / PNG)
+    return table
+
+
+def show_dynamics(table: pd.DataFrame, places: Places) -> None:
+    """Print the exponents and the accuracy at some shares removed."""
+    columns = ("dataset", "seed", "measure", "keep", "removed", "λ clips", "λ frozen", "above 0", "accuracy [%]")
+    rows = [_shown(row) for _, row in table[table.fraction.isin(SHOWN)].astype(object).iterrows()]
+    print_table("Largest Lyapunov exponents [nats a frame], means over clips", columns, rows)
+    note(f"written: {places.results / CSV}, {PNG}")
+
+
+def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
+    jobs = subject.jobs(places)
+    settings = jobs[0].settings
+    note(f"{settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
+    model, values = opened(jobs, places)
+    about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
+    probe = ablation.Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
+    clips = _clips(jobs[0])
+    for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
+        for fraction in ablation.FRACTIONS:
+            stay = masks.select({"": scores}, fraction)[""].to(clips.device)
+            row = {"measure": measure, "keep": keep, "draw": draw, "fraction": fraction}
+            yield about | row | {"removed": int((~stay).sum())} | _measured(model, probe, clips, stay)
+
+
+def _measured(model: nn.Module, probe: ablation.Probe, clips: Tensor, stay_U: Tensor) -> dict[str, float]:
+    with one_thread():
+        found = exponents(model, clips, dict.fromkeys(units(model), stay_U))
+    return found.row() | {"accuracy": probe.accuracy(stay_U, "recurrence")}
+
+
+def _clips(job: pipeline.Job) -> Tensor:
+    """The first test clips."""
+    return next(iter(pipeline.evaluation_batches(job, "test")))[0]
+
+
+def _shown(row: pd.Series) -> tuple[str, ...]:
+    return (
+        row["dataset"],
+        str(row["seed"]),
+        row["measure"],
+        row["keep"],
+        f"{100 * row['fraction']:.0f} %",
+        f"{row['lyapunov_clips']:+.3f} ± {row['lyapunov_clips_std']:.3f}",
+        f"{row['lyapunov_frozen']:+.3f} ± {row['lyapunov_frozen_std']:.3f}",
+        f"{100 * row['chaotic_frozen']:.0f} %",
+        f"{row['accuracy']:.2f}",
+    )
