@@ -23,7 +23,7 @@ STOPPED = "stopped: a run that was not finished leaves nothing; the same command
 
 app = typer.Typer(
     name="prune-cli",
-    help="Prune pre-trained image models once, before fine-tuning, and compare the methods in tables.",
+    help="Prune pre-trained image models once, before fine-tuning, and LSTMs unit by unit; compare the methods in tables.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -70,7 +70,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Prune pre-trained image models once, before fine-tuning, and compare the methods in tables."""
+    """Prune pre-trained image models once, before fine-tuning, and LSTMs unit by unit; compare the methods in tables."""
     if version:
         from importlib.metadata import version as version_of
 
@@ -123,6 +123,7 @@ def build_data(
     "score",
     "score model=vit_micro dataset=mnist5k scorer=grasp",
     "score scorer=snip_magnitude scorer.alpha=0.1 scoring.batches=4",
+    "score model=lstm128 dataset=action_mnist scorer=transfer_entropy scorer.surrogates=100",
 )
 def score(
     words: Words = None,
@@ -131,7 +132,7 @@ def score(
     config_dir: ConfigDir = None,
     json: Json = False,
 ) -> None:
-    """Score the prunable weights; `prune` takes the scores from here."""
+    """Score the prunable weights, or the units of an LSTM; `prune` takes the scores from here."""
     from prune_cli.commands.request import job_of
 
     places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
@@ -150,6 +151,7 @@ def score(
     "prune model=timm model.arch=vit_tiny_patch16_224 model.weights=random scorer=magnitude sparsity=90 recipe=smoke",
     "prune scorer=synflow sparsity=98 control=shuffle",
     "prune model=vit_l16 scorer=grasp sparsity=95 --dry-run",
+    "prune model=lstm128 dataset=action_mnist scorer=transfer_entropy sparsity=50",
 )
 def prune(
     words: Words = None,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from prune_cli.models.sources import packaged_file
 
 Run = Callable[..., Answer]
-COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "drift")
+COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
 SMOKE = ("model.weights=random", "recipe=smoke")
 
 
@@ -59,6 +59,7 @@ def test_ls_shows_the_groups_and_the_options_of_one(run: Run) -> None:
         "dataset",
         "scorer",
         "sparsity",
+        "removal",
         "control",
         "recipe",
         "compute",

@@ -12,6 +12,7 @@ from torch import nn
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError
 from prune_cli.config.schema import Settings
+from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.weights import restore
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import find, read_manifest
@@ -63,13 +64,13 @@ def stored(run: str, places: Places) -> Stored:
 
 
 def _without_files(settings: Settings) -> Settings:
-    """The same, but for the files that the run started from: the stored model takes their place."""
-    return replace(settings, model=replace(settings.model, weights="random"), mask=None)
+    """The same, but for the files that the run started from: the stored model takes their place, and nothing is scored."""
+    return replace(settings, model=replace(settings.model, weights="random"), mask=None, sparsity=Sparsity(0.0))
 
 
 def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
     removal = record.get("removal", "weights")
-    mask = load_file(folder / "mask.safetensors")
+    mask = {} if record["method"] == "dense" else load_file(folder / "mask.safetensors")
     for name, keep in weight_mask(model, mask, None if removal == "weights" else removal).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

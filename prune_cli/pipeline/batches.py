@@ -9,6 +9,7 @@ from itertools import islice
 from prune_cli.common.random import generator
 from prune_cli.data.loading import Batch, Loader
 from prune_cli.pipeline.job import Job
+from prune_cli.scorers import batches_of
 from prune_cli.training.loop import Feed
 from prune_cli.training.mixing import cut_and_mixed
 
@@ -17,7 +18,7 @@ def scoring_batches(job: Job) -> list[Batch]:
     """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
     options = job.settings.scoring
     loader = _loader(job, "train", options.batch_size)
-    batches: int = getattr(job.settings.scorer, "scoring_batches", 1) if options.batches is None else options.batches
+    batches = batches_of(job.settings.scorer) if options.batches is None else options.batches
     order = loader.shuffled(job.settings.seed, "scoring")[: batches * options.batch_size]
     size = options.micro_batch or options.batch_size
     return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]

@@ -36,7 +36,7 @@ def check_fit(settings: Settings) -> None:
     _check_input(settings, frames)
     if settings.mask is None and settings.sparsity.percent > 0:
         _check_scorer(settings)
-    if placement_of(settings) is not None and settings.sparsity.percent > 0:
+    if placement_of(settings) is not None and (settings.mask is not None or settings.sparsity.percent > 0):
         _check_units(settings)
     wanted = getattr(settings.scorer, "frames", 1)
     if frames is not None and frames < wanted:

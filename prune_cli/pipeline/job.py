@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.compose import Composer, Parts
-from prune_cli.config.schema import Settings
+from prune_cli.config.schema import Scoring, Settings
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
@@ -26,7 +26,7 @@ from prune_cli.models.sources import Weights, locate
 from prune_cli.pipeline.fit import check_fit, implied, placement_of
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
-from prune_cli.scorers import scorers
+from prune_cli.scorers import batches_of, scorers
 from prune_cli.training.recipe import Recipe
 from prune_cli.units.removal import Removal, units
 
@@ -148,9 +148,15 @@ def score_identity(job: Job) -> dict[str, Any]:
     settings = job.settings
     return _base_identity(job) | {
         "scorer": changed_options(settings.scorer),
-        "scoring": changed_options(settings.scoring),
+        "scoring": changed_options(_scoring(settings)),
         **({} if job.placement is None else {"of": "units"}),
     }
+
+
+def _scoring(settings: Settings) -> Scoring:
+    """Its batches left open where they are as many as the scorer wants anyway."""
+    as_wanted = settings.scoring.batches == batches_of(settings.scorer)
+    return replace(settings.scoring, batches=None) if as_wanted else settings.scoring
 
 
 def prune_identity(job: Job) -> dict[str, Any]:

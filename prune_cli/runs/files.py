@@ -55,7 +55,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     with whole(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, dict(metadata or {}))
+        named = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        save_file(named, temporary, dict(metadata or {}) if named else None)  # no tensors and no metadata: not readable
         temporary.chmod(mode)  # safetensors leaves a file that only its owner can read
 
 

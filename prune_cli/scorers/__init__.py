@@ -4,9 +4,20 @@ scorer = scorers.build("snip_magnitude", alpha=1e-3)
 scores = scorer(model, batches, parameters)
 """
 
-from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, rounds_of, scorers, scores_of
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, batches_of, rounds_of, scorers, scores_of
 
 build = scorers.build
 register = scorers.register
 
-__all__ = ["Batches", "Parameters", "Scorer", "Scores", "build", "register", "rounds_of", "scorers", "scores_of"]
+__all__ = [
+    "Batches",
+    "Parameters",
+    "Scorer",
+    "Scores",
+    "batches_of",
+    "build",
+    "register",
+    "rounds_of",
+    "scorers",
+    "scores_of",
+]

@@ -3,7 +3,7 @@ with dense networks and Fisher pruning"; Singh and Alistarh 2020 call it the dia
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import OUTSIDE
-from prune_cli.scorers.gradients import check_finite, names_in, numbered, probing
+from prune_cli.scorers.gradients import check_finite, is_recurrent, names_in, numbered, probing
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -63,10 +63,15 @@ def _add_squares(total: Scores, model: nn.Module, x: Tensor, y: Tensor, paramete
         logits = functional_call(model, {keys[name]: w for name, w in weights.items()}, (image.unsqueeze(0),))
         return F.cross_entropy(logits, label.unsqueeze(0))
 
-    weights = {name: p.detach() for name, p in parameters.items()}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")  # an LSTM is measured one clip after another
-        gradients, losses = vmap(grad_and_value(loss), in_dims=(None, 0, 0))(weights, x, y)
-    for name in total:
-        total[name] += gradients.pop(name).square_().sum(0)
-    return losses
+    weights, measure = {name: p.detach() for name, p in parameters.items()}, grad_and_value(loss)
+    found: Iterable[tuple[Scores, Tensor]]
+    if is_recurrent(model):  # torch's recurrent kernels cannot be mapped over clips
+        found = (measure(weights, *one) for one in zip(x, y, strict=True))
+    else:
+        found = [vmap(measure, in_dims=(None, 0, 0))(weights, x, y)]
+    losses = []
+    for gradients, values in found:
+        for name in total:
+            total[name] += gradients.pop(name).square_().reshape(-1, *total[name].shape).sum(0)
+        losses.append(values.view(-1))
+    return torch.cat(losses)

@@ -45,8 +45,12 @@ def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
 
 def _differentiable(model: nn.Module) -> AbstractContextManager[None]:
     """Recurrent layers by torch's own kernels: those of cuDNN have no backward pass in eval mode, and no second one."""
-    recurrent = any(isinstance(layer, nn.RNNBase) for layer in model.modules())
-    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    return torch.backends.cudnn.flags(enabled=False) if is_recurrent(model) else nullcontext()
+
+
+def is_recurrent(model: nn.Module) -> bool:
+    """Whether it has a layer of torch's recurrent kernels."""
+    return any(isinstance(layer, nn.RNNBase) for layer in model.modules())
 
 
 def mean_gradients(model: nn.Module, batches: Batches, parameters: Parameters, temperature: float = 1.0) -> Gradients:

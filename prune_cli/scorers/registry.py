@@ -40,6 +40,11 @@ def rounds_of(scorer: Scorer) -> int:
     return getattr(scorer, "rounds", 1)
 
 
+def batches_of(scorer: Scorer) -> int:
+    """How many batches the scorer wants to see where `scoring.batches` does not say."""
+    return getattr(scorer, "scoring_batches", 1)
+
+
 def scores_of(scorer: Scorer) -> tuple[str, ...]:
     """What the scorer can score: weights, units or both."""
     return getattr(scorer, "scores", ("weights",))

@@ -105,7 +105,7 @@ def hidden_states(lstm: nn.LSTM, gates_BTG: Tensor, keep_U: Tensor | None = None
 
     A removed unit feeds nothing back and is not read, so it need not be computed: the fewer stay, the faster.
     """
-    keep = torch.ones(lstm.hidden_size, dtype=torch.bool) if keep_U is None else keep_U
+    keep = torch.ones(lstm.hidden_size, dtype=torch.bool, device=gates_BTG.device) if keep_U is None else keep_U
     weight_GU = _fewer("weight_hh_l0", lstm.get_parameter("weight_hh_l0"), keep).T.contiguous()
     gates_TBG = gates_BTG.transpose(0, 1)[..., keep.repeat(4)]
     h = c = gates_BTG.new_zeros(len(gates_BTG), int(keep.sum()))

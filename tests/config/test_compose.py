@@ -28,6 +28,7 @@ from prune_cli.models.registry import models
 from prune_cli.runs.places import Places
 from prune_cli.scorers import scorers
 from prune_cli.training.recipe import Recipe
+from prune_cli.units.removal import Removal
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.glob("*/*.yaml"))
@@ -69,7 +70,8 @@ def part_of(group: str, plain: dict[str, Any]) -> type:
     by_name = {"model": models, "dataset": datasets, "scorer": scorers}
     if group in by_name:
         return by_name[group].classes[plain[group]["name"]]
-    return {"sparsity": Sparsity, "control": Control, "recipe": Recipe, "compute": pipeline.job.Compute}[group]
+    alone = {"sparsity": Sparsity, "removal": Removal, "control": Control, "recipe": Recipe}
+    return (alone | {"compute": pipeline.job.Compute})[group]
 
 
 def typed_by(part: type, options: dict[str, Any]) -> dict[str, Any]:
@@ -80,9 +82,21 @@ def typed_by(part: type, options: dict[str, Any]) -> dict[str, Any]:
     return OmegaConf.to_container(merged, structured_config_mode=SCMode.DICT)  # type: ignore[return-value]
 
 
+OF_UNITS = {"transfer_entropy", "mutual_information", "activation_variance", "weight_norm"}
+
+
+def removes_units(point: Point) -> bool:
+    """By the words alone: units, or a scorer of nothing else, or random scores of an LSTM; and more than none of them."""
+    chosen = {"scorer": "snip_magnitude", "model": "vit_micro", "removal": "auto", "sparsity": "98"} | point.choices
+    of_units = chosen["scorer"] in OF_UNITS or (chosen["scorer"], chosen["model"]) == ("random", "lstm128")
+    removed = point.values.get("sparsity.percent", 0 if chosen["sparsity"] == "dense" else 98) > 0
+    return removed and (chosen["removal"] in ("recurrence", "readout") or (chosen["removal"] == "auto" and of_units))
+
+
 def hydras_own(point: Point) -> dict[str, Any]:
     """The plain config of a point, composed by Hydra in one go and typed afterwards."""
-    words = [f"{group}='{option}'" for group, option in point.choices.items()]
+    implied = {} if "experiment" in point.choices or not removes_units(point) else {"recipe": "none"}
+    words = [f"{group}='{option}'" for group, option in (implied | point.choices).items()]
     values = [f"++{key}={value}" for key, value in point.values.items()]
     with initialize_config_module("prune_cli.configs", version_base="1.3"):
         plain = OmegaConf.to_container(hydra.compose("config", overrides=words + values), resolve=True)
@@ -99,7 +113,7 @@ def test_nothing_typed_is_the_reports_method_on_real_digits() -> None:
     assert (found.model.name, found.dataset.name, found.scorer.name) == ("vit_micro", "mnist5k", "snip_magnitude")
     assert found.sparsity == Sparsity(98.0)
     assert found.recipe.epochs == 10
-    assert (found.scorer.alpha, found.scoring, found.seed, found.mask) == (1e-3, Scoring(1, 128), 0, None)
+    assert (found.scorer.alpha, found.scoring, found.seed, found.mask) == (1e-3, Scoring(None, 128), 0, None)
 
 
 def test_settings_are_complete_and_typed() -> None:
@@ -203,7 +217,7 @@ def test_a_missing_value_is_asked_for(word: str, missing: str) -> None:
         "scorer.alpha=inf",
         "scoring.batches=0",
         "scoring.batch_size=0",
-        "recipe.epochs=0",
+        "recipe.epochs=-1",
         "recipe.batch_size=0",
         "recipe.lr=-1",
         "recipe.lr=nan",
@@ -267,8 +281,8 @@ def test_a_users_option_that_has_a_name_of_ours_is_refused(tmp_path: Path) -> No
         ("name: snip_magnitude\nalpha: -1\n", "alpha"),
         ("name: snip_magnitude\nalpha: ${nothing}\n", "scorer.alpha"),
         ("name: snip_magnitud\n", "did you mean 'snip_magnitude'?"),
-        ("alpha: 1\n", "known: fisher, force"),
-        ("", "known: fisher, force"),
+        ("alpha: 1\n", "known: activation_variance, fisher"),
+        ("", "known: activation_variance, fisher"),
         ("- a\n- b\n", "KEY: VALUE"),
         ("name: [\n", "mine.yaml"),
         ("_target_: os.system\nname: snip\n", "_target_"),

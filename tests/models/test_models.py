@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.models.prunable import classifier_names, prunable
-from prune_cli.models.registry import ImageInput, models
+from prune_cli.models.registry import ClipInput, ImageInput, models
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
 
@@ -202,5 +202,5 @@ def test_every_registered_model_says_what_the_pipeline_asks_for() -> None:
         model: Any = cls(arch="test_vit") if name == "timm" else cls()
         assert model.name == name
         assert isinstance(model.title, str)
-        assert isinstance(model.input, ImageInput)
+        assert isinstance(model.input, ImageInput | ClipInput)
         assert prunable(outlined(model, 3), model.prunable)

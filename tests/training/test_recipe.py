@@ -77,7 +77,7 @@ def test_momentum_is_handed_on_only_where_it_is_given() -> None:
 
 
 WRONG: list[dict[str, Any]] = [
-    {"epochs": 0},
+    {"epochs": -1},
     {"batch_size": 0},
     {"lr": -1e-9},
     {"lr": math.nan},

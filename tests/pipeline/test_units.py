@@ -1,0 +1,284 @@
+"""Units from the words to the record: where they are removed, what that is called, and what does not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import Answer, everything_in
+from safetensors.torch import load_file, save_file
+from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
+
+from prune_cli import pipeline
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.overrides import single
+from prune_cli.pipeline.batches import scoring_batches
+from prune_cli.pipeline.fit import placement_of
+from prune_cli.runs.places import Places
+
+Run = Callable[..., Answer]
+TE = "scorer=transfer_entropy"
+COMPOSER = pipeline.composer(Places())
+
+
+def settings(*words: str) -> Any:
+    return COMPOSER.settings(single(words, Catalogue(), "prune"))
+
+
+def pruned(run: Run, here: Path, *words: str) -> tuple[dict, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The record, the mask and the model of a run of the tiny LSTM with half of its units or weights removed."""
+    answer = run("prune", *SMALL, "sparsity=50", *words, "--json")
+    assert answer.code == 0, answer.err
+    folder = here / "runs/prune" / answer.json["hash"]
+    return answer.json, load_file(folder / "mask.safetensors"), load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "placement"),
+    [
+        (("model=lstm128", TE), "recurrence"),
+        (("model=lstm128", TE, "removal=readout"), "readout"),
+        (("model=lstm128", TE, "removal=recurrence"), "recurrence"),
+        (("model=lstm128", "scorer=snip"), None),
+        (("model=lstm128", "scorer=random"), "recurrence"),
+        (("model=lstm128", "scorer=random", "removal=weights"), None),
+        (("model=lstm128", "scorer=random", "removal=readout"), "readout"),
+        (("scorer=random",), None),
+        (("scorer=snip",), None),
+    ],
+    ids=str,
+)
+def test_where_units_fall_silent_follows_from_the_scorer_unless_it_is_typed(
+    words: tuple[str, ...], placement: str | None
+) -> None:
+    assert placement_of(settings(*words)) == placement
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs"),
+    [
+        (("model=lstm128", TE), 0),
+        (("model=lstm128", TE, "removal=readout"), 0),
+        (("model=lstm128", "scorer=random"), 0),
+        (("model=lstm128", TE, "recipe.epochs=3"), 3),  # fine-tunes after all
+        (("model=lstm128", TE, "recipe=micro"), 10),  # a recipe is typed
+        (("model=lstm128", TE, "recipe=none"), 0),
+        (("model=lstm128", TE, "sparsity=dense"), 10),  # nothing is removed
+        (("model=lstm128", "scorer=random", "removal=weights"), 10),
+        (("model=lstm128", "scorer=snip"), 10),
+        ((TE, "experiment=rivals_micro"), 10),  # an experiment has a recipe of its own
+        ((), 10),
+    ],
+    ids=str,
+)
+def test_no_recipe_is_implied_only_where_units_are_removed(words: tuple[str, ...], epochs: int) -> None:
+    assert settings(*words).recipe.epochs == epochs
+
+
+def test_a_unit_run_leaves_a_whole_record(run: Run, here: Path) -> None:
+    record, mask, model = pruned(run, here, TE)
+    assert {key: record[key] for key in ("removal", "prunable", "kept", "parameters", "best_epoch")} == {
+        "removal": "recurrence",
+        "prunable": 6,
+        "kept": 3,
+        "parameters": 160 + 32 + 24 * (4096 + 6 + 2) + 6 * 8 + 8,
+        "best_epoch": -1,
+    }
+    assert (list(mask), mask["lstm"].shape, int(mask["lstm"].sum())) == (["lstm"], (6,), 3)
+    for name in ("lstm.weight_hh_l0", "head.weight"):
+        assert not bool(model[name][:, ~mask["lstm"]].any())
+        assert bool((model[name][:, mask["lstm"]] != 0).all())
+    folder = here / "runs/prune" / record["hash"]
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert list(metrics.epoch) == [-1]
+    layers = pd.read_csv(folder / "layers.csv")
+    assert set(layers.iloc[:, 0]) == {"lstm.weight_hh_l0", "head.weight"}
+    scores = here / "runs/score" / record["scoring"]["hash"]
+    units = pd.read_csv(scores / "units.csv")
+    assert list(units.columns) == ["unit", "layer", "value"]
+    kept = set(units.nsmallest(3, "value").unit)
+    assert kept == set(mask["lstm"].nonzero().flatten().tolist())  # keep: low
+
+
+def test_placements_share_their_scores_and_are_two_runs(run: Run, here: Path) -> None:
+    inside, one, first = pruned(run, here, TE)
+    outside, other, second = pruned(run, here, TE, "removal=readout")
+    assert inside["hash"] != outside["hash"]
+    assert (inside["identity"]["removal"], outside["identity"]["removal"]) == ("recurrence", "readout")
+    assert inside["mask_digest"] == outside["mask_digest"]
+    assert torch.equal(one["lstm"], other["lstm"])
+    assert len(list((here / "runs/score").glob("*/manifest.json"))) == 1
+    gone = ~one["lstm"]
+    assert not bool(first["lstm.weight_hh_l0"][:, gone].any())
+    assert bool((second["lstm.weight_hh_l0"][:, gone] != 0).all())
+    assert not bool(second["head.weight"][:, gone].any())
+    assert pruned(run, here, TE, "removal=recurrence")[0] == inside  # auto means the same
+
+
+def test_random_units_and_random_weights_are_apart(run: Run, here: Path) -> None:
+    units, mask, _ = pruned(run, here, "scorer=random")
+    weights, others, _ = pruned(run, here, "scorer=random", "removal=weights", "recipe=smoke")
+    assert (units["removal"], weights["removal"]) == ("recurrence", "weights")
+    assert list(mask) == ["lstm"]
+    assert list(others) == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+    assert weights["prunable"] == 24 * (4096 + 6)
+    assert "removal" not in weights["identity"]
+    assert len(list((here / "runs/score").glob("*/manifest.json"))) == 2
+
+
+def test_weights_of_an_lstm_are_pruned_as_any_others(run: Run, here: Path) -> None:
+    record, mask, model = pruned(run, here, "scorer=snip_magnitude", "recipe=smoke")
+    assert record["kept"] == record["prunable"] // 2
+    for name, keep in mask.items():
+        assert not bool(model[name][~keep].any())
+    assert run("evaluate", record["hash"], "--json").json["accuracy"] == record["accuracy_last"]
+
+
+def test_an_epoch_fine_tunes_after_all_and_what_was_removed_stays_zero(run: Run, here: Path) -> None:
+    still, mask, before = pruned(run, here, TE)
+    tuned, same, after = pruned(run, here, TE, "recipe.epochs=2")
+    assert (still["best_epoch"], tuned["hash"] != still["hash"]) == (-1, True)
+    assert list(pd.read_csv(here / "runs/prune" / tuned["hash"] / "metrics.csv").epoch) == [0, 1]
+    keep = mask["lstm"]
+    assert torch.equal(keep, same["lstm"])
+    for name in ("lstm.weight_hh_l0", "head.weight"):
+        assert not bool(after[name][:, ~keep].any())
+        assert not torch.equal(after[name], before[name])
+    assert not torch.equal(after["lstm.weight_ih_l0"], before["lstm.weight_ih_l0"])
+
+
+def test_controls_of_units_keep_their_number(run: Run, here: Path) -> None:
+    plain, mask, _ = pruned(run, here, TE)
+    found = {kind: pruned(run, here, TE, f"control={kind}")[:2] for kind in ("inverted", "shuffle", "layerwise_random")}
+    assert not bool((mask["lstm"] & found["inverted"][1]["lstm"]).any())  # at 50 % the other half
+    assert {int(other["lstm"].sum()) for _, other in found.values()} == {3}
+    assert len({plain["hash"], *(record["hash"] for record, _ in found.values())}) == 4
+    random = pruned(run, here, "scorer=random")[1]
+    assert torch.equal(found["layerwise_random"][1]["lstm"], random["lstm"])
+
+
+def test_a_mask_of_units_made_before_is_used_as_it_is(run: Run, here: Path) -> None:
+    first, _, _ = pruned(run, here, TE)
+    path = f"mask={here}/runs/prune/{first['hash']}/mask.safetensors"
+    again, same, _ = pruned(run, here, path, "scorer=random", "removal=readout")
+    assert (again["method"], again["removal"], again["sparsity"]) == ("mask", "readout", 50.0)
+    assert again["mask_digest"] == first["mask_digest"]
+    assert list(same) == ["lstm"]
+
+
+def test_masks_of_weights_and_of_units_are_not_mistaken_for_each_other(run: Run, here: Path) -> None:
+    units, _, _ = pruned(run, here, TE)
+    weights, _, _ = pruned(run, here, "scorer=magnitude", "recipe=smoke")
+    before = everything_in(here)
+    for record, words in ((weights, (TE,)), (units, ("scorer=magnitude",)), (units, (TE, "removal=weights"))):
+        path = f"mask=runs/prune/{record['hash']}/mask.safetensors"
+        answer = run("prune", *SMALL, *words, path)
+        assert (answer.code, len(answer.lines) <= 3) == (2, True), answer.err
+        assert "mask" in answer.err and "lstm" in answer.err
+        assert everything_in(here) == before
+
+
+def test_evaluate_measures_what_the_record_says_and_finds_a_unit_that_came_back(run: Run, here: Path) -> None:
+    for placement, name in (("recurrence", "lstm.weight_hh_l0"), ("readout", "head.weight")):
+        record, mask, model = pruned(run, here, TE, f"removal={placement}")
+        found = run("evaluate", record["hash"], "--json").json
+        assert found["accuracy"] == record["accuracy_last"] == found["accuracy_recorded"]
+        folder = here / "runs/prune" / record["hash"]
+        model[name][0, ~mask["lstm"]] += 1e-6
+        save_file(model, folder / "model.safetensors")
+        answer = run("evaluate", record["hash"])
+        assert answer.code == 1
+        assert name in answer.err
+
+
+def test_a_dry_run_counts_units_and_the_weights_they_take_with_them(run: Run, here: Path) -> None:
+    words = ("prune", *SMALL, "sparsity=50", TE, "--dry-run")
+    plan = run(*words, "--json").json
+    assert (plan["tensors"], plan["prunable"], plan["kept"], plan["removal"]) == ({"lstm": [6]}, 6, 3, "recurrence")
+    assert plan["removed_of_prunable"] == 0.5
+    assert plan["removed_of_all"] == pytest.approx(3 * (24 + 8) / plan["parameters"])
+    assert (plan["bytes"]["mask_file"], plan["bytes"]["score_file"]) == (6, 24)
+    readout = run(*words, "removal=readout", "--json").json
+    assert readout["removed_of_all"] == pytest.approx(3 * 8 / plan["parameters"])
+    text = run(*words).out
+    assert "6 units (recurrence)" in text
+    assert plan["config"]["recipe"]["epochs"] == 0
+    assert everything_in(here) == set()
+
+
+def test_units_see_sixteen_batches_of_clips_and_weights_one() -> None:
+    words = (*SMALL, "scoring.batch_size=1")
+    places = Places()
+    for scorer, batches in (("transfer_entropy", 16), ("snip", 1)):
+        asked = settings(*words, f"scorer={scorer}")
+        assert pipeline.batches.batches_of(asked.scorer) == batches
+    typed = settings(*words, TE, "scoring.batches=2")
+    job = pipeline.Workshop(places).job(typed)
+    assert pipeline.score_identity(job)["scoring"] == {"batches": 2, "batch_size": 1}
+    wanted = pipeline.Workshop(places).job(settings(*words, TE, "scoring.batches=16"))
+    unsaid = pipeline.Workshop(places).job(settings(*words, TE))
+    assert pipeline.score_identity(wanted) == pipeline.score_identity(unsaid)
+
+
+def test_the_scoring_clips_are_as_many_as_asked(built_data: Path) -> None:
+    places = Places(data=built_data)
+    job = pipeline.Workshop(places).job(settings(*SMALL, TE, "scoring.batch_size=3", "scoring.batches=2"))
+    pipeline.keep_data(job, places)
+    assert [tuple(x.shape) for x, _ in scoring_batches(job)] == [(3, 4, 32, 32)] * 2
+
+
+# -- What does not fit together --------------------------------------------------------------------------------------
+
+LSTM = (*SMALL, TE)
+WRONG = {
+    "a unit scorer on a ViT": ((TE,), "vit_micro has no recurrent units"),
+    "units of a ViT": (("scorer=random", "removal=recurrence"), "vit_micro has no recurrent units"),
+    "an LSTM on images": ((*SMALL_LSTM, "dataset=mnist5k"), "lstm128 sees clips, and mnist5k has images"),
+    "a ViT on clips": (SMALL_CLIPS, "action_mnist has clips, and vit_micro sees images"),
+    "a lag longer than a clip": ((*LSTM, "scorer.lag=4"), "clips of 4 frames are too short"),
+    "a history longer than a clip": ((*LSTM, "scorer.target_history=4"), "clips of 4 frames are too short"),
+    "units by a scorer of weights": ((*SMALL, "scorer=snip", "removal=recurrence"), "snip scores weights, not units"),
+    "weights by a scorer of units": ((*LSTM, "removal=weights"), "transfer_entropy scores units, not weights"),
+    "fresh weights": ((*LSTM, "control=reinit"), "reinit is about single weights"),
+    "magnitudes": ((*LSTM, "control=layerwise_magnitude"), "layerwise_magnitude is about single weights"),
+    "CutMix": ((*LSTM, "recipe=micro", "recipe.cutmix_alpha=1"), "CutMix mixes images"),
+    "mirrored clips": ((*LSTM, "recipe=micro", "recipe.horizontal_flip=true"), "a mirrored clip moves another way"),
+    "a pattern of units": ((*LSTM, "sparsity=50", "sparsity.pattern=2:4"), "a pattern is one of single weights"),
+    "rows of units": ((*LSTM, "sparsity.scope=row"), "row"),
+    "a floor above all units": ((*LSTM, "sparsity.min_kept_per_tensor=7"), "min_kept"),
+    "a typo in keep": ((*LSTM, "scorer.keep=lo"), "did you mean 'low'?"),
+    "a typo in source": ((*LSTM, "scorer.source=lable"), "did you mean 'label'?"),
+    "a typo in binning": ((*LSTM, "scorer.binning=quantil"), "did you mean 'quantile'?"),
+    "a typo in removal": ((*LSTM, "removal=recurence"), "did you mean 'recurrence'?"),
+    "a typo in removal.kind": ((*LSTM, "removal.kind=readuot"), "did you mean 'readout'?"),
+    "one bin": ((*LSTM, "scorer.bins=1"), "scorer.bins"),
+    "an LSTM of no unit": ((*LSTM, "model.units=0"), "model.units"),
+    "a key of another scorer": ((*SMALL, "scorer=mutual_information", "scorer.lag=2"), "scorer.lag"),
+    "weights of another number of units": (
+        (*LSTM, "model.weights=w.safetensors"),
+        "these weights are of another model",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG.keys())
+def test_what_does_not_fit_is_refused_in_three_lines_and_nothing_is_written(
+    run: Run, here: Path, words: tuple[str, ...], said: str
+) -> None:
+    save_file({"lstm.weight_hh_l0": torch.ones(20, 5)}, here / "w.safetensors")
+    for command in (("prune",), ("prune", "--dry-run"), ("sweep",)):
+        answer = run(*command, *words)
+        assert answer.code == 2, answer.err
+        assert 1 <= len(answer.lines) <= 3, answer.err
+        assert said in answer.err
+        assert answer.out == ""
+        assert everything_in(here) == {"w.safetensors"}
+
+
+def test_half_the_units_of_six_are_three_by_every_scope(run: Run, here: Path) -> None:
+    for scope in ("uniform", "erk"):
+        assert pruned(run, here, TE, f"sparsity.scope={scope}")[0]["kept"] == 3
