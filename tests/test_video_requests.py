@@ -14,6 +14,7 @@ from tiny_lstm import SMALL, SMALL_CLIPS
 
 from prune_cli.config import compose
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 VIDEO = ("model=lstm128", "dataset=action_mnist")  # 20 frames of 64 pixels
 TE = (*VIDEO, "scorer=transfer_entropy")
@@ -59,13 +60,17 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("prune", *VIDEO, "scorer=random", "sparsity=50", "sparsity.pattern=2:4"),
         ("sparsity.pattern", *OF_WEIGHTS),
     ),
+    "rows of units": (("prune", *TE, "sparsity.scope=row"), ("sparsity.scope=row", "sparsity.scope=global")),
     "clips cut and mixed": (("prune", *TE, "recipe.cutmix_alpha=1"), ("CutMix", "recipe.cutmix_alpha=0")),
     "clips mirrored": (("prune", *TE, "recipe.horizontal_flip=true"), ("mirrored", "recipe.horizontal_flip=false")),
     "a recipe for images": (("train", *VIDEO, "recipe=pretrain"), ("mirrored", "recipe.horizontal_flip")),
     "a typo in keep": (("prune", *TE, "scorer.keep=lo"), ("scorer.keep", "did you mean 'low'")),
     "a typo in source": (("prune", *TE, "scorer.source=labl"), ("scorer.source", "did you mean 'label'")),
     "a typo in binning": (("prune", *TE, "scorer.binning=equl"), ("scorer.binning", "did you mean 'equal'")),
-    "a typo in direction": (("prune", *TE, "scorer.direction=to_units"), ("scorer.direction", "did you mean 'to_unit'")),
+    "a typo in direction": (
+        ("prune", *TE, "scorer.direction=to_units"),
+        ("scorer.direction", "did you mean 'to_unit'"),
+    ),
     "a typo in removal": (("prune", *TE, "removal=recurence"), ("removal=recurence", "did you mean 'recurrence'")),
     "a typo in its kind": (("prune", *TE, "removal.kind=recurence"), ("removal.kind", "did you mean 'recurrence'")),
     "an option of another measure": (

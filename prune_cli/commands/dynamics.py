@@ -52,6 +52,8 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
     for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
         for fraction in ablation.FRACTIONS:
             stay = masks.select({"": scores}, fraction)[""].to(clips.device)
+            if not bool(stay.any()):
+                continue  # nothing is left to follow
             row = {"measure": measure, "keep": keep, "draw": draw, "fraction": fraction}
             yield about | row | {"removed": int((~stay).sum())} | _measured(model, probe, clips, stay)
 

@@ -17,13 +17,14 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
 
 TOP_LEVEL = ("seed", "mask", "scoring")
+IMPLIED = ("recipe",)  # groups whose option may follow from the others
 Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass, or one for each name
 
 
 class Composer:
     """Makes settings from points. `parts` says which dataclass types the options of a group.
 
-    otherwise: what settings imply for groups that neither the words nor an experiment choose.
+    otherwise: what settings imply for the groups of IMPLIED, where neither the words nor an experiment choose them.
     """
 
     def __init__(
@@ -34,10 +35,15 @@ class Composer:
 
     def settings(self, point: Point) -> Settings:
         """The typed, complete settings of one point. Raises ConfigError before any work starts."""
-        found = self._settings(point)
-        implied = self._otherwise(found) if self._otherwise and "experiment" not in point.choices else {}
-        missing = {group: option for group, option in implied.items() if group not in point.choices}
-        return self._settings(Point(missing) | point) if missing else found
+        return self._settings(Point(self._missing(point)) | point)
+
+    def _missing(self, point: Point) -> dict[str, str]:
+        """The options of groups that nobody chose and the others imply; values of these groups may fit no other option."""
+        if self._otherwise is None or "experiment" in point.choices:
+            return {}
+        others = {key: value for key, value in point.values.items() if key.partition(".")[0] not in IMPLIED}
+        implied = self._otherwise(self._settings(Point(point.choices, others)))
+        return {group: option for group, option in implied.items() if group not in point.choices}
 
     def _settings(self, point: Point) -> Settings:
         config = self.typed(point)

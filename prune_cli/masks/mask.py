@@ -52,8 +52,8 @@ def load(path: Path, parameters: Mapping[str, Tensor]) -> Mask:
     mask = read(path)
     for name in sorted(mask.keys() ^ parameters.keys()):
         owner = "the mask" if name in mask else "the model"
-        hint = "a mask fits the model and the model.prunable that it was made for"
-        raise RequestError(f"only {owner} has a prunable weight {name}", str(path), hint)
+        hint = "a mask fits the model, model.prunable and removal that it was made for: of units removal=recurrence"
+        raise RequestError(f"only {owner} has something to prune called {name}", str(path), hint)
     for name, keep in mask.items():
         if keep.shape != parameters[name].shape or keep.dtype != torch.bool:
             wanted = f"bool {tuple(parameters[name].shape)}"

@@ -41,7 +41,7 @@ def check_fit(settings: Settings) -> None:
     wanted = getattr(settings.scorer, "frames", 1)
     if frames is not None and frames < wanted:
         what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
-        raise RequestError(what, "scorer.lag", "a smaller lag, or more dataset.frames")
+        raise RequestError(what, "scorer.lag and histories", "smaller ones, or more dataset.frames")
 
 
 def _check_input(settings: Settings, frames: int | None) -> None:
@@ -74,3 +74,5 @@ def _check_units(settings: Settings) -> None:
         raise RequestError(f"{kind} is about single weights, not units", f"control={kind}", hint)
     if settings.sparsity.pattern is not None:
         raise RequestError("a pattern is one of single weights, not units", "sparsity.pattern", "leave it out")
+    if settings.sparsity.scope == "row":
+        raise RequestError("a unit is no row of weights", "sparsity.scope=row", "sparsity.scope=global")

@@ -84,7 +84,7 @@ def _dots(axes: Axes, own: pd.DataFrame, measures: tuple[str, str], accuracy: st
         axes.annotate(
             f"n{rank}: unit {unit.unit:.0f}",
             (unit[across], unit[up]),
-            xytext=(-7 if right else 7, 7),
+            xytext=(-7 if right else 7, 7 if rank == 1 else -13),  # apart even where both units are
             textcoords="offset points",
             ha="right" if right else "left",
             fontsize="small",

@@ -18,6 +18,7 @@ from prune_cli.analysis.ablation import DRAWS, FRACTIONS, Probe, claims, curves,
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import PLACEMENTS, weight_mask
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 UNITS = 5
 
 

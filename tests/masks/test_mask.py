@@ -44,8 +44,8 @@ def test_a_stored_mask_comes_back_in_the_models_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"b": MASK["b"]}, "only the model has a prunable weight a"),
-        ({**MASK, "z": MASK["a"].clone()}, "only the mask has a prunable weight z"),
+        ({"b": MASK["b"]}, "only the model has something to prune called a"),
+        ({**MASK, "z": MASK["a"].clone()}, "only the mask has something to prune called z"),
         ({**MASK, "a": torch.ones(3, dtype=torch.bool)}, "a is"),
         ({**MASK, "a": torch.ones(2)}, "a is"),
     ],

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from prune_cli.common.errors import RequestError
-from prune_cli.report.entries import frame, runs_table
+from prune_cli.report.entries import frame, human, runs_table
 from prune_cli.report.reference import against_report, reference
-from prune_cli.report.entries import human
 from prune_cli.report.tables import table1, table2
 
 TITLES = {"snip_magnitude": "Ours", "magnitude": "Magnitude", "snip": "SNIP", "grasp": "GraSP", "random": "Random"}

@@ -190,7 +190,7 @@ def test_wrong_smaller_lstms_are_rejected() -> None:
             small.lstm.get_parameter(name).copy_(kept)  # type: ignore[union-attr]
         return small
 
-    def the_others(net: nn.Module, mask: dict[str, Tensor]) -> nn.Module:
+    def the_others(net: nn.Module, _: dict[str, Tensor]) -> nn.Module:
         return shrink(net, {"lstm": torch.tensor([True, True, True, False, False])})
 
     for mutant in (readout_alone, by_units, the_others):

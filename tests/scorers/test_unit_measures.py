@@ -76,9 +76,7 @@ def test_transfer_entropy_from_the_label_is_the_one_counted_by_hand() -> None:
 
 def test_transfer_entropy_to_the_label_is_the_other_direction() -> None:
     h, labels = given()
-    close(
-        found("transfer_entropy", bins=BINS, direction="from_unit"), each(lambda x: counted(x, labels), bins_of(h))
-    )
+    close(found("transfer_entropy", bins=BINS, direction="from_unit"), each(lambda x: counted(x, labels), bins_of(h)))
 
 
 def check_lag(measured: Callable[[int], Tensor]) -> None:

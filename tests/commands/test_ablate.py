@@ -1,0 +1,146 @@
+"""`prune-cli ablate` as typed: Figure 4 of a tiny LSTM on a few clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Answer, everything_in
+from safetensors.torch import save_file
+from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
+
+from prune_cli.models.lstm128 import ClipClassifier
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Run = Callable[..., Answer]
+FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png"}
+FILED = ("model=lstm128", "model.units=6", "model.weights=w.safetensors", *SMALL_CLIPS)
+WHOSE = ["dataset", "model", "seed", "run"]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def weights(folder: Path, units: int = 6) -> None:
+    save_file(ClipClassifier(8, units).state_dict(), folder / "w.safetensors")
+
+
+def ablated(run: Run, *words: str) -> dict[str, list[dict]]:
+    answer = run("ablate", *words, "--json")
+    assert answer.code == 0, answer.err
+    return answer.json
+
+
+def test_weights_of_a_file_are_taken_apart_and_drawn(run: Run, here: Path) -> None:
+    weights(here)
+    found = ablated(run, *FILED)
+    assert everything_in(here / "results") == FILES
+    for name in ("ablation", "curves"):
+        assert (here / f"results/{name}.png").read_bytes().startswith(PNG)
+    units, curves = (
+        pd.read_csv(here / f"results/{name}.csv", keep_default_na=False) for name in ("ablation", "curves")
+    )
+    measures = ["transfer_entropy", "mutual_information"]
+    assert list(units.columns) == ["unit", *measures, "accuracy_recurrence", "accuracy_readout", *WHOSE]
+    assert list(units.unit) == list(range(6))
+    assert (units[measures] >= 0).all(axis=None)
+    assert list(curves.columns) == [
+        *("measure", "keep", "draw", "placement", "fraction", "removed", "accuracy"),
+        *WHOSE,
+    ]
+    assert {key: len(rows) for key, rows in curves.groupby(["measure", "keep"])} == {
+        **{(measure, keep): 20 for measure in measures for keep in ("low", "high")},
+        ("random", ""): 20 * 20,
+    }
+    assert curves.accuracy.between(0, 100).all()
+    whole = curves[curves.fraction == 0].accuracy
+    assert whole.nunique() == 1  # nothing removed is nothing removed
+    assert {name: len(rows) for name, rows in found.items()} == {"ablation": 6, "curves": 480, "claims": 80}
+    assert not list((here / "runs").glob("train/*"))
+    assert len(list((here / "runs/score").glob("*/manifest.json"))) == 2
+
+
+def test_what_is_measured_is_the_score_without_its_direction(run: Run, here: Path) -> None:
+    weights(here)
+    low = pd.DataFrame(ablated(run, *FILED, "scorer=transfer_entropy,weight_norm")["ablation"])
+    high = pd.DataFrame(ablated(run, *FILED, "scorer=transfer_entropy,weight_norm", "scorer.keep=high")["ablation"])
+    for measure in ("transfer_entropy", "weight_norm"):
+        assert list(low[measure]) == pytest.approx(list(high[measure]))
+        assert (low[measure] >= 0).all()
+
+
+def test_a_second_run_measures_nothing_again_and_writes_the_same(run: Run, here: Path) -> None:
+    weights(here)
+    run("ablate", *FILED)
+    tables = {name: (here / "results" / name).read_text() for name in FILES if name.endswith("csv")}
+    stamps = {path: path.stat().st_mtime_ns for path in (here / "runs").rglob("manifest.json")}
+    answer = run("ablate", *FILED)
+    assert "this run is finished" in answer.err
+    assert {name: (here / "results" / name).read_text() for name in tables} == tables
+    assert {path: path.stat().st_mtime_ns for path in (here / "runs").rglob("manifest.json")} == stamps
+    assert "transfer_entropy" in answer.out and "random" in answer.out
+
+
+def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run, here: Path) -> None:
+    words = (*SMALL, "recipe=smoke", "seed=0,1")
+    answer = run("ablate", *words)
+    assert answer.code == 0, answer.err
+    assert len(list((here / "runs/train").glob("*/manifest.json"))) == 2
+    claims = pd.read_csv(here / "results/claims.csv")
+    assert list(claims.columns) == ["claim", "dataset", "placement", "fraction", "mean", "low", "high", "n"]
+    assert list(dict.fromkeys(claims.claim)) == [
+        "transfer_entropy: low - high",
+        "mutual_information: low - high",
+        "low: transfer_entropy - mutual_information",
+        "high: transfer_entropy - mutual_information",
+    ]
+    assert len(claims) == 4 * 2 * 10
+    assert set(claims.n) == {2}
+    assert claims[["low", "high"]].notna().all(axis=None)
+    assert ((claims["low"] <= claims["mean"]) & (claims["mean"] <= claims["high"])).all()
+    assert "Differences [points]" in answer.out
+    curves = pd.read_csv(here / "results/curves.csv")
+    assert (set(curves.seed), curves.run.nunique()) == ({0, 1}, 2)
+    own = curves[(curves.measure == "transfer_entropy") & (curves.fraction == 0.5) & (curves.placement == "readout")]
+    wide = own.pivot_table(index="seed", columns="keep", values="accuracy")
+    row = claims[(claims.claim == "transfer_entropy: low - high") & (claims.fraction == 0.5)]
+    row = row[row.placement == "readout"]
+    assert row["mean"].item() == pytest.approx((wide["low"] - wide["high"]).mean())
+
+    again = run("ablate", *words)
+    assert len(list((here / "runs/train").glob("*/manifest.json"))) == 2
+    assert again.err.count("this run is finished") == 4  # two trainings, two ablations
+    trained = run("train", *(word for word in words if not word.startswith("seed")), "--json").json
+    assert trained["hash"] in {path.parent.name for path in (here / "runs/train").glob("*/manifest.json")}
+
+
+def test_one_model_has_no_interval(run: Run, here: Path) -> None:
+    weights(here)
+    answer = run("ablate", *FILED)
+    claims = pd.read_csv(here / "results/claims.csv")
+    assert claims[["low", "high"]].isna().all(axis=None)
+    assert "Differences [points]" not in answer.out
+
+
+WRONG = {  # and more in test_video_requests.py
+    "random beside a measure": ((*SMALL, "scorer=transfer_entropy,random"), "random measures no units"),
+    "a ViT on clips": (SMALL_CLIPS, "vit_micro sees images"),
+    "an LSTM on images": ((*SMALL_LSTM, "dataset=mnist5k"), "lstm128 sees clips"),
+    "an option that one measure lacks": ((*SMALL, "scorer.lag=2"), "scorer.lag"),
+    "missing weights": (("model=lstm128", "model.weights=no.safetensors", *SMALL_CLIPS), "no.safetensors"),
+    "weights of other units": (("model=lstm128", "model.units=6", "model.weights=five.safetensors", *SMALL_CLIPS), "of another shape"),
+    "an unknown measure": ((*SMALL, "scorer=transfer_entropy,mutual_informaton"), "mutual_information"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_request_is_refused_in_three_lines_and_nothing_is_written(
+    run: Run, here: Path, words: tuple[str, ...], said: str
+) -> None:
+    save_file(ClipClassifier(8, 5).state_dict(), here / "five.safetensors")
+    answer = run("ablate", *words)
+    assert answer.code == 2, answer.err
+    assert 1 <= len(answer.lines) <= 3, answer.err
+    assert said in answer.err
+    assert answer.out == ""
+    assert everything_in(here) == {"five.safetensors"}
