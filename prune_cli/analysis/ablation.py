@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
 from typing import Any
 
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from prune_cli import masks
 from prune_cli.common.random import generator
+from prune_cli.common.statistics import mean_interval
 from prune_cli.training.evaluate import judged
 from prune_cli.units.removal import PLACEMENTS, classifier_of, gate_inputs, hidden_states, lstm_of
 
@@ -149,8 +148,7 @@ def _differences(wide: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
             yield f"{keep}: {first} - {second}", wide[first][keep] - wide[second][keep]
 
 
-def interval(values: pd.Series, level: float = 0.95) -> dict[str, float]:
-    """The mean, the ends of its confidence interval by Student's t (NaN for one value), and n."""
-    n, mean = len(values), float(values.mean())
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std() / n**0.5) if n > 1 else nan
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
+def interval(values: pd.Series) -> dict[str, float]:
+    """The mean, the ends of its 95 % interval (NaN for one value), and n."""
+    mean, half = mean_interval(values.to_list())
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)}

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from scipy import stats
 
+from prune_cli.common.statistics import mean_interval
 from prune_cli.runs.files import whole
 
 WIDTH, HEIGHT, DPI = 4.6, 3.7, 150  # inches a panel, pixels an inch
@@ -55,9 +55,9 @@ def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str,
         _lines(axes, own[own.measure != "random"], titles)
         axes.axhline(chance[dataset], color="black", linewidth=0.8, linestyle=":", label="chance")
         axes.set(xlabel="units removed [%]", ylabel="accuracy [%]", ylim=(0, 102))
-        seeds = own.run.nunique()
+        models = own.run.nunique()
         axes.set_title(
-            f"{titles[dataset]}, {PLACED[placement]}" + (f", {seeds} seeds" if seeds > 1 else ""), fontsize="medium"
+            f"{titles[dataset]}, {PLACED[placement]}" + (f", {models} models" if models > 1 else ""), fontsize="medium"
         )
         axes.legend(fontsize="small")
 
@@ -105,7 +105,7 @@ def _lines(axes: Axes, own: pd.DataFrame, titles: dict[str, str]) -> None:
     measures = list(dict.fromkeys(own.measure))
     for (measure, keep), rows in own.groupby(["measure", "keep"], sort=False):
         by = rows.groupby("fraction").accuracy
-        half = by.apply(_half_interval)
+        half = by.apply(lambda values: mean_interval(values.to_list())[1])
         colour = COLOURS[measures.index(str(measure)) % len(COLOURS)]
         axes.errorbar(
             _percent(by),
@@ -121,9 +121,3 @@ def _lines(axes: Axes, own: pd.DataFrame, titles: dict[str, str]) -> None:
 
 def _percent(by: Any) -> np.ndarray:
     return 100 * np.array(list(by.groups), dtype=float)
-
-
-def _half_interval(values: pd.Series) -> float:
-    """Half the width of the 95 % interval of the mean, by Student's t; NaN for one value."""
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std() / n**0.5) if n > 1 else float("nan")

@@ -190,7 +190,7 @@ def test_panel_b_has_low_and_high_of_each_measure_a_random_band_and_chance(
     assert path.read_bytes().startswith(PNG)
     assert len(drawn[0].axes) == 4
     for number, axes in enumerate(drawn[0].axes):
-        assert axes.get_title() == TITLED[number] + (", 3 seeds" if runs > 1 else "")
+        assert axes.get_title() == TITLED[number] + (", 3 models" if runs > 1 else "")
         texts = [text.get_text() for text in axes.get_legend().get_texts()]
         lines = ["TE, Low", "TE, High", "MI, Low", "MI, High"]
         assert texts == ["random, 95 % of the draws", "chance", *lines]
