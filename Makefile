@@ -54,7 +54,7 @@ study: setup ## The README's tables and drift figures on a laptop, into docs/stu
 	set -e; for model in $(MICRO); do \
 	  $(BIN)/prune-cli drift model=$$model dataset=mnist5k --results-dir docs/study/drift_$$model; done
 
-video: setup ## The video half: both datasets, Figure 4 from packaged weights, units removed by three scores (10 minutes on 2 cores)
+video: setup ## The video half: both datasets, Figure 4 from packaged weights, units removed by three scores (7 minutes on 2 cores)
 	$(BIN)/prune-cli build-data dataset=action_mnist
 	$(BIN)/prune-cli build-data dataset=uiuc_video
 	$(BIN)/prune-cli ablate model=lstm128 dataset=action_mnist,uiuc_video --results-dir results/video

@@ -63,7 +63,7 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "hash": [entry["hash"] for entry in entries],
-            "model": _labels([_model_title(entry) for entry in entries], [i["model"] for i in identities]),
+            "model": _labels([_model_title(entry) for entry in entries], [_model(entry) for entry in entries]),
             "dataset": _labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
             "method": [entry["method"] for entry in entries],
             "control": [_control(identity) for identity in identities],
@@ -87,6 +87,12 @@ def human(count: int) -> str:
     if count >= 999_500:
         return f"{count / 1e6:.1f}M"
     return f"{count / 1e3:.3g}k" if count >= 1_000 else str(count)
+
+
+def _model(entry: Entry) -> Mapping[str, Any]:
+    """The model's options; packaged weights that are the dataset's own differ between datasets and are no difference."""
+    own = entry["weights"] == f"packaged:{entry['dataset']}"
+    return {key: value for key, value in entry["identity"]["model"].items() if not (own and key == "weights")}
 
 
 def _model_title(entry: Entry) -> str:

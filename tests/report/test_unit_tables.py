@@ -73,6 +73,21 @@ def test_table2_of_units_has_a_column_a_measure_and_none_of_the_reports_weights(
     assert table.plain_rows() == [["LSTM-128", "91.50", "92.50"]]
 
 
+def on_uiuc_video(found: Any, weights: str) -> Any:
+    """The same run on the other dataset, with the weights named so."""
+    other = {"model": found["identity"]["model"] | {"weights": "c" * 64}, "dataset": {"name": "uiuc_video"}}
+    about = {"hash": found["hash"] + "-uiuc", "dataset": "uiuc_video", "dataset_title": "UIUC Video"}
+    return found | about | {"weights": weights, "identity": found["identity"] | other}
+
+
+@pytest.mark.parametrize(("weights", "rows"), [("packaged:uiuc_video", 1), ("file", 2)])
+def test_packaged_weights_of_each_dataset_are_one_model_and_other_weights_are_not(weights: str, rows: int) -> None:
+    here = entry("transfer_entropy", 80.0)
+    made = table1([here, on_uiuc_video(here, weights)])
+    assert len(made.rows) == rows
+    assert made.plain_rows()[0][1] == ("LSTM-128" if rows == 1 else "LSTM-128 [weights=default]")
+
+
 def test_placements_never_share_a_cell() -> None:
     runs = [entry("transfer_entropy", 90.0), entry("transfer_entropy", 50.0, "readout")]
     runs += [entry("random", 70.0), entry("random", 30.0, "readout")]
