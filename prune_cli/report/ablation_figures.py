@@ -33,6 +33,7 @@ def draw_units(table: pd.DataFrame, measures: tuple[str, str], titles: dict[str,
     datasets = list(dict.fromkeys(table.dataset))
 
     def panel(axes: Axes, dataset: str, placement: str) -> None:
+        """The units of a dataset."""
         own = table[table.dataset == dataset]
         dots = _dots(axes, own, measures, f"accuracy_{placement}")
         axes.figure.colorbar(dots, ax=axes, label="accuracy without the unit [%]")
@@ -50,6 +51,7 @@ def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str,
     datasets = list(dict.fromkeys(table.dataset))
 
     def panel(axes: Axes, dataset: str, placement: str) -> None:
+        """The curves of a dataset."""
         own = table[(table.dataset == dataset) & (table.placement == placement)]
         _band(axes, own[own.measure == "random"])
         _lines(axes, own[own.measure != "random"], titles)
