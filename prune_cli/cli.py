@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_cli.common.errors import PruneCliError
+from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.interrupts import guarded
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
 DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped
-STOPPED = "stopped: a run that was not finished leaves nothing; the same command starts it again"
+STOPPED = "stopped: the same command goes on from here"
 
 app = typer.Typer(
     name="prune-cli",
@@ -185,10 +186,22 @@ def prune(
     "sweep scorer=snip_magnitude,magnitude,snip,grasp,random sparsity=90,95,98 seed=0,1",
     "sweep scorer=snip_magnitude,random 'sparsity=range(90,99)' --references",
     "sweep experiment=table1 dataset.download=true compute.device=cuda compute.precision=bf16",
+    "sweep experiment=table1_micro --launcher joblib --launcher-opt n_jobs=4",
+    "sweep experiment=table1 --launcher slurm --launcher-opt partition=gpu --launcher-opt gpus_per_node=1",
 )
 def sweep(
     words: Words = None,
     references: Annotated[bool, typer.Option("--references", help="Also run dense and from scratch.")] = False,
+    launcher: Annotated[
+        str, typer.Option("--launcher", metavar="NAME", help="basic (one by one), joblib, local, slurm or ray.")
+    ] = "basic",
+    launcher_opt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--launcher-opt", metavar="KEY=VALUE", help="An option of that Hydra launcher.", show_default=False
+        ),
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False,
     dry_run: DryRun = False,
     runs_dir: RunsDir = RUNS,
     results_dir: ResultsDir = RESULTS,
@@ -196,23 +209,70 @@ def sweep(
     config_dir: ConfigDir = None,
     json: Json = False,
 ) -> int:
-    """Run every point of a grid that is not finished, then write Tables 1 and 2."""
-    from prune_cli.commands import sweep as sweeps
-
+    """Run every point of a grid that is not finished, each in a process of its own, then write Tables 1 and 2."""
     places = Places(runs_dir, results_dir, data_dir, config_dir)
-    planned = sweeps.plan(words or [], places, references, fetch=not dry_run)
+    from prune_cli.sweeps.launch import Launcher
+
+    starts = Launcher.of(launcher, launcher_opt or [])
+    from prune_cli.commands import sweep as sweeps
+    from prune_cli.commands.grid import plan
+
+    planned = plan(words or [], places, references, fetch=not dry_run)
     if dry_run:
         points = sweeps.preview(planned, places)
         show({"points": points}, json, lambda: sweeps.show_preview(points))
         return 0
-    records, failures = sweeps.sweep(planned, places)
+    outcome = sweeps.sweep(planned, places, starts, fail_fast)
     tables = sweeps.tables(places)
-    show(
-        {"runs": records, "failed": failures, **{t.name: t.as_json() for t in tables}},
-        json,
-        lambda: sweeps.show_sweep(records, tables, places),
-    )
-    return 1 if failures else 0
+    made = {"runs": outcome.records, "failed": outcome.failed, **{t.name: t.as_json() for t in tables}}
+    show(made, json, lambda: sweeps.show_sweep(outcome, tables, places))
+    return INTERRUPTED if outcome.stopped else 1 if outcome.failed else 0
+
+
+@command("run", "run runs/prune/HASH")
+def run_folder(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder with a request.json.")],
+    json: Json = False,
+) -> None:
+    """Do one run of a sweep, in a process of its own: what launchers start."""
+    from prune_cli.commands.finished import show_runs
+    from prune_cli.commands.run import run
+
+    record = run(folder)
+    show(record, json, lambda: show_runs([record], folder.parent.parent))
+
+
+@command("verify", "verify", "verify runs/prune/HASH HASH", "verify --json")
+def verify(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Folders or hashes; none: all there are.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
+) -> int:
+    """Check the sha256 of every file of runs, and of the checkpoints of those that are not finished."""
+    from prune_cli.commands.verify import show_verified
+    from prune_cli.commands.verify import verify as check
+
+    found = check(runs or [], runs_dir)
+    show({"runs": found}, json, lambda: show_verified(found))
+    return 1 if any(run["damaged"] for run in found) else 0
+
+
+@command("pack", "pack HASH --to packed", "pack --to packed")
+def pack(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A runs folder for the packed runs.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Folders or hashes; none: all there are.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
+) -> None:
+    """Copy finished runs without their weights: small enough to be committed, and still finished."""
+    from prune_cli.commands.pack import pack as run_pack
+
+    packed = run_pack(runs or [], runs_dir, to)
+    show({"packed": packed}, json, lambda: print_table("", ("run", "bytes"), [list(row.values()) for row in packed]))
 
 
 @command("table", "table 1", "table 2 --sparsity 95", "table 1 --against report", "table 1 --all --method magnitude")
@@ -368,7 +428,8 @@ def main() -> None:
     """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()
     try:
-        code = app(standalone_mode=False)
+        with guarded():
+            code = app(standalone_mode=False)
         if code == INTERRUPTED:  # Typer makes this of Ctrl-C
             note(STOPPED)
     except PruneCliError as error:
@@ -388,9 +449,7 @@ def _unexpected(error: Exception) -> int:
         return _fail([f"error: {error.format_message()}", f"try: {command} --help"], 2)
     if os.environ.get(DEBUG):
         raise error
-    reason = str(error).strip().splitlines()
-    what = f"error: {type(error).__name__}: {reason[0] if reason else ''}"
-    return _fail([what, f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
+    return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
 
 
 def _quiet_pipe() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,9 @@ from prune_cli.models.sources import packaged_file
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
 SMOKE = ("model.weights=random", "recipe=smoke")
+RUN = {
+    *("config.yaml", "metrics.csv", "layers.csv", "mask.safetensors", "model.safetensors", "run.log", "manifest.json")
+}  # the files of a finished run
 
 
 def pruned(run: Run, *words: str) -> dict:
@@ -99,17 +104,7 @@ def test_score_writes_scores_and_their_quantiles(run: Run, here: Path) -> None:
 def test_prune_leaves_a_whole_record(run: Run, here: Path) -> None:
     record = pruned(run, "scorer=snip_magnitude", "sparsity=98")
     folder = here / "runs/prune" / record["hash"]
-    assert everything_in(folder) == {
-        *(
-            "config.yaml",
-            "metrics.csv",
-            "layers.csv",
-            "mask.safetensors",
-            "model.safetensors",
-            "run.log",
-            "manifest.json",
-        )
-    }
+    assert everything_in(folder) == RUN
     assert record["kept"] == 786_432 - round(0.98 * 786_432) == 15_729
     assert record["smoke"] is True
     assert record["scoring"]["seconds"] > 0
@@ -318,18 +313,35 @@ def test_a_loss_that_turns_nan_stops_the_run_and_says_where(run: Run, here: Path
     assert len(list((here / "runs/score").rglob("manifest.json"))) == 1  # the sound scores of the first command
 
 
-def test_ctrl_c_leaves_nothing_half_written(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import prune_cli.training.loop as loop
 
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop, "_evaluate_all", stop)
-    answer = run("prune", *SMOKE, "scorer=magnitude")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_backward", stopping(loop._backward, stop))
+        answer = run("prune", *SMOKE, "scorer=magnitude")
     assert answer.code == 130
     assert len(answer.lines) <= 3
-    assert answer.err.count("stopped") == 1
-    assert not any(name.startswith("runs/prune") for name in everything_in(here))
+    (folder,) = (here / "runs/prune").glob("[0-9a-f]*")
+    assert {path.name for path in folder.iterdir()} == {
+        *("status.json", "run.log", "checkpoint.json", "checkpoint-a.safetensors"),
+        *("checkpoint-scored.json", "checkpoint-mask.safetensors"),
+    }
+    again = run("prune", *SMOKE, "scorer=magnitude")
+    assert again.code == 0 and "goes on from its checkpoint: epoch 1, after batch 1" in again.err
+    assert everything_in(folder) == RUN
+
+
+def stopping(backward: Callable[..., float], stop: Callable[[], None]) -> Callable[..., float]:
+    def stopped(*words: object) -> float:
+        stop()
+        return backward(*words)
+
+    return stopped
 
 
 def test_an_unexpected_error_shows_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,13 @@ class Probe:
 
     @cached_property
     def _dense_AU(self) -> Tensor:
-        return self._hidden(torch.ones(self.units, dtype=torch.bool, device=self.gates_NTG.device))
+        return self._run(torch.ones(self.units, dtype=torch.bool, device=self.gates_NTG.device))
 
     def _hidden(self, keep_U: Tensor) -> Tensor:
+        """Every order of removal begins with all units: what they answer is kept."""
+        return self._dense_AU if bool(keep_U.all()) else self._run(keep_U)
+
+    def _run(self, keep_U: Tensor) -> Tensor:
         parts = zip(self.gates_NTG.split(AT_ONCE), self.asked_NT.split(AT_ONCE), strict=True)
         return torch.cat([hidden_states(self.lstm, gates, keep_U)[asked] for gates, asked in parts])
 

@@ -10,7 +10,7 @@ import pandas as pd
 from prune_cli import pipeline
 from prune_cli.analysis import ablation
 from prune_cli.commands.finished import once
-from prune_cli.commands.subjects import MEASURES, Subject, opened, subjects
+from prune_cli.commands.subjects import MEASURES, Subject, opened, subjects, titles
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.ablation_figures import draw_curves, draw_units
@@ -92,10 +92,9 @@ def _measure(jobs: list[pipeline.Job], places: Places, folder: RunFolder) -> dic
 
 def _draw(planned: list[Subject], tables: dict[str, pd.DataFrame], places: Places) -> None:
     up, across = (settings.scorer for settings in planned[0].measures[:2])
-    titles = {settings.scorer.name: settings.scorer.title for subject in planned for settings in subject.measures}
-    titles |= {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
+    called = titles(planned)
     chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
     units = tables[UNITS]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel
-    draw_units(first, (up.name, across.name), titles, places.results / f"{UNITS}.png")
-    draw_curves(tables[CURVES], chance, titles, places.results / f"{CURVES}.png")
+    draw_units(first, (up.name, across.name), called, places.results / f"{UNITS}.png")
+    draw_curves(tables[CURVES], chance, called, places.results / f"{CURVES}.png")

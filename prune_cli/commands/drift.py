@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import load_file
 from torch import Tensor
 
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
-from prune_cli.commands.sweep import Planned, jobs_of, settings_of
+from prune_cli.commands.grid import Planned, jobs_of, settings_of
 from prune_cli.commands.train import train
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
@@ -23,6 +22,7 @@ from prune_cli.report.entries import human
 from prune_cli.report.figures import Panel, density, draw, reach
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
+from prune_cli.runs.store import tensors_of
 
 CSV, PNG = "drift.csv", "drift.png"
 TITLED = ("model.name", "model.weights", "dataset.name")  # parts of an identity that have a title
@@ -40,7 +40,10 @@ class Trained:
 
     def pairs(self) -> list[tuple[str, Tensor, Tensor]]:
         """Each parameter but those of the head, before training (the job makes it again) and after it."""
-        before, after = moving(pipeline.build_model(self.job)[0]), load_file(self.model)
+        before, after = (
+            moving(pipeline.build_model(self.job)[0]),
+            tensors_of(self.model.parent, self.record, self.model.name),
+        )
         return [(name, tensor.cpu(), after[name]) for name, tensor in before.items()]
 
     def prunable(self) -> list[tuple[Tensor, Tensor]]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
 from prune_cli.analysis.dynamics import exponents, one_thread
-from prune_cli.commands.subjects import Subject, opened
+from prune_cli.commands.subjects import Subject, opened, titles
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.dynamics_figure import draw_dynamics
 from prune_cli.runs.files import write_csv
@@ -27,9 +28,7 @@ def dynamics(planned: list[Subject], places: Places) -> pd.DataFrame:
     """Measure each model with more and more of its units removed; write dynamics.csv and dynamics.png."""
     table = pd.DataFrame([row for subject in planned for row in _rows(subject, places)])
     write_csv(places.results / CSV, table)
-    titles = {settings.scorer.name: settings.scorer.title for subject in planned for settings in subject.measures}
-    titles |= {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
-    draw_dynamics(table, titles, places.results / PNG)
+    draw_dynamics(table, titles(planned), places.results / PNG)
     return table
 
 
@@ -49,13 +48,15 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     probe = ablation.Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     clips = _clips(jobs[0])
+    dense = _measured(model, probe, clips, torch.ones(probe.units, dtype=torch.bool, device=clips.device))
     for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
         for fraction in ablation.FRACTIONS:
             stay = masks.select({"": scores}, fraction)[""].to(clips.device)
             if not bool(stay.any()):
                 continue  # nothing is left to follow
             row = {"measure": measure, "keep": keep, "draw": draw, "fraction": fraction}
-            yield about | row | {"removed": int((~stay).sum())} | _measured(model, probe, clips, stay)
+            found = dense if bool(stay.all()) else _measured(model, probe, clips, stay)
+            yield about | row | {"removed": int((~stay).sum())} | found
 
 
 def _measured(model: nn.Module, probe: ablation.Probe, clips: Tensor, stay_U: Tensor) -> dict[str, float]:

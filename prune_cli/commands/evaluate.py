@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import nn
 
 from prune_cli import pipeline
@@ -15,7 +14,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.weights import restore
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import find, read_manifest
+from prune_cli.runs.store import find, read_manifest, tensors_of
 from prune_cli.training.evaluate import evaluate as measure
 from prune_cli.units.removal import weight_mask
 
@@ -70,7 +69,7 @@ def _without_files(settings: Settings) -> Settings:
 
 def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
     removal = record.get("removal", "weights")
-    mask = {} if record["method"] == "dense" else load_file(folder / "mask.safetensors")
+    mask = {} if record["method"] == "dense" else tensors_of(folder, record, "mask.safetensors")
     for name, keep in weight_mask(model, mask, None if removal == "weights" else removal).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

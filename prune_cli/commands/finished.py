@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
-from prune_cli.common.terminal import log_to, note, print_table
+from prune_cli.common.errors import told
+from prune_cli.common.terminal import LOG, log_to, note, print_table
 from prune_cli.report.entries import UNITS, human, of_units, runs_table
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
+from prune_cli.runs.status import FAILED, STOPPED, begin, end
 from prune_cli.runs.store import RunFolder, finished
 
 COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Acc. [%]", "Best [%]", "Run")
 
 
-def once(folder: RunFolder, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record of the run if it is finished, else the one that `compute` makes, its notes kept in run.log."""
-    with folder.claimed():
+def once(folder: RunFolder, compute: Callable[[], dict[str, Any]], wait: bool = False) -> dict[str, Any]:
+    """The record of the run if it is finished, else the one that `compute` makes, its notes kept in run.log.
+
+    The run's folder says meanwhile who works on it, and afterwards why it did not end. wait: for whoever holds the run.
+    """
+    with folder.claimed(wait, resumable=True):
         record = folder.manifest()
         if record is not None:
             note(f"this run is finished: {folder.path}")
             return record
+        begin(folder.path)
         with log_to(folder.path / "run.log"):
-            return compute()
+            return _attempt(folder.path, compute)
+
+
+def _attempt(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return compute()
+    except KeyboardInterrupt:
+        end(folder, STOPPED)
+        raise
+    except Exception as error:
+        LOG.debug("".join(format_exception(error)).rstrip())
+        end(folder, FAILED, told(error))
+        raise
 
 
 def enter(places: Places) -> None:

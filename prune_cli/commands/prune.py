@@ -11,19 +11,27 @@ from prune_cli.runs.store import RunFolder
 
 
 def prune(job: pipeline.Job, places: Places) -> dict[str, Any]:
-    """Score, select, mask, fine-tune, evaluate and record; a finished run is not computed again. Returns its record."""
-    plan = pipeline.describe(job, "prune", *pipeline.outline(job))
-    folder = RunFolder.of(places.runs, "prune", plan["identity"])
-    record = once(folder, lambda: _compute(job, places, folder, plan))
+    """As `pruned`, and the run is entered in runs.csv."""
+    record = pruned(job, places)
     enter(places)
     return record
+
+
+def pruned(job: pipeline.Job, places: Places, wait: bool = False) -> dict[str, Any]:
+    """Score, select, mask, fine-tune, evaluate and record; a finished run is not computed again. Returns its record.
+
+    wait: for another process that computes this run.
+    """
+    plan = pipeline.describe(job, "prune", *pipeline.outline(job))
+    folder = RunFolder.of(places.runs, "prune", plan["identity"])
+    return once(folder, lambda: _compute(job, places, folder, plan), wait)
 
 
 def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
     model, parameters = pipeline.build_model(job)
     pipeline.keep_data(job, places)
-    mask, scoring = pipeline.choose_mask(job, model, parameters, places)
+    mask, scoring = pipeline.choose_mask(job, model, parameters, places, folder)
     mask = pipeline.control(job, parameters, mask)
     removed = pipeline.remove(job, model, mask)
-    rows = pipeline.train(job, model, removed, pipeline.title(plan))
+    rows = pipeline.train(job, model, removed, pipeline.title(plan), folder)
     return pipeline.write_run(folder, job, model, mask, rows, plan | {"scoring": scoring})

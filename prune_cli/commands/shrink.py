@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from prune_cli import pipeline
@@ -15,6 +14,7 @@ from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
+from prune_cli.runs.store import tensors_of
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import shrink as smaller
 
@@ -29,7 +29,7 @@ def shrink(run: str, places: Places, export: Path | None = None) -> dict[str, An
     """
     found = stored(run, places)
     _check(found)
-    mask = load_file(found.folder / "mask.safetensors")
+    mask = tensors_of(found.folder, found.record, "mask.safetensors")
     small = smaller(found.model, mask)
     difference = _difference(found, small)
     to = export or found.folder / FILE

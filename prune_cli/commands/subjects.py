@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from prune_cli import pipeline
+from prune_cli.commands.grid import settings_of
 from prune_cli.commands.request import from_scratch
-from prune_cli.commands.sweep import settings_of
 from prune_cli.commands.train import train
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Settings
@@ -25,6 +25,7 @@ class Subject:
 
     measures: list[Settings]
     scratch: Settings | None
+    workshop: pipeline.Workshop  # in which all of these were checked: what they share has been read
 
     @property
     def settings(self) -> Settings:
@@ -33,15 +34,13 @@ class Subject:
 
     def jobs(self, places: Places) -> list[pipeline.Job]:
         """A job a measure, with the weights that training made where there were none (a finished one is not repeated)."""
-        workshop = pipeline.Workshop(places)
         if self.scratch is None:
-            return [workshop.job(each) for each in self.measures]
-        record = train(workshop.job(self.scratch), places)
+            return [self.workshop.job(each) for each in self.measures]
+        record = train(self.workshop.job(self.scratch), places)
         weights = str(places.runs / "train" / record["hash"] / "model.safetensors")
         made, plains = pipeline.composer(places), [each.plain for each in self.measures]
-        return [
-            workshop.job(made.from_plain(plain | {"model": plain["model"] | {"weights": weights}})) for plain in plains
-        ]
+        trained = [made.from_plain(plain | {"model": plain["model"] | {"weights": weights}}) for plain in plains]
+        return [self.workshop.job(each) for each in trained]
 
 
 def subjects(words: Iterable[str], places: Places) -> list[Subject]:
@@ -53,13 +52,20 @@ def subjects(words: Iterable[str], places: Places) -> list[Subject]:
         measures.setdefault(_key(settings), []).append(settings)
     training = [word for word in words if word.partition("=")[0].partition(".")[0] not in NOT_OF_TRAINING]
     dense = {_key(settings): settings for settings in settings_of(from_scratch(training), places)}
-    found = [Subject(own, dense[key] if own[0].model.weights == "random" else None) for key, own in measures.items()]
     workshop = pipeline.Workshop(places)
+    found = [
+        Subject(own, dense[key] if own[0].model.weights == "random" else None, workshop)
+        for key, own in measures.items()
+    ]
     for subject in found:
         _check(subject)
-        for settings in (*subject.measures, *filter(None, [subject.scratch])):
-            workshop.job(settings)
     return found
+
+
+def titles(planned: Iterable[Subject]) -> dict[str, str]:
+    """What figures call each measure and each dataset, by its name."""
+    measures = {each.scorer.name: each.scorer.title for subject in planned for each in subject.measures}
+    return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
 
 
 def opened(jobs: list[pipeline.Job], places: Places) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -78,12 +84,15 @@ def _undirected(scores: dict[str, Tensor], keep: str) -> Tensor:
 
 
 def _check(subject: Subject) -> None:
+    """Raise RequestError where a measure is none or is there twice, or where a job of the subject cannot be made."""
     names = [settings.scorer.name for settings in subject.measures]
     for settings in subject.measures:
         if not hasattr(settings.scorer, "measures"):
             raise RequestError(f"{settings.scorer.name} measures no units", f"scorer={settings.scorer.name}", MEASURES)
     if len(set(names)) < len(names):
         raise RequestError("a measure is taken once for each model", ", ".join(names), "one value of its options")
+    for settings in (*subject.measures, *filter(None, [subject.scratch])):
+        subject.workshop.job(settings)
 
 
 def _key(settings: Settings) -> str:

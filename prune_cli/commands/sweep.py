@@ -1,85 +1,106 @@
-"""`prune-cli sweep`: every point of a grid, one after another, then the tables."""
+"""`prune-cli sweep`: every point of a grid, each in a process of its own, then the tables."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
-from prune_cli.commands.finished import show_runs
-from prune_cli.commands.prune import prune
+from prune_cli.commands.finished import enter, show_runs
+from prune_cli.commands.grid import Planned
+from prune_cli.commands.run import ask
 from prune_cli.commands.table import SWEEP, show_table, table
-from prune_cli.common.errors import ConfigError, PruneCliError
 from prune_cli.common.terminal import note, print_table
-from prune_cli.config.catalogue import Catalogue
-from prune_cli.config.overrides import axis, parse
-from prune_cli.config.schema import Settings
 from prune_cli.report.table import Table
-from prune_cli.runs.files import write_json
+from prune_cli.runs.files import sweep_temporaries, write_json
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import finished
-from prune_cli.sweeps.plan import expand, references, with_grid
+from prune_cli.runs.status import DONE, PENDING, RUNNING, STATES, STATUS, read_status, state_of
+from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
+from prune_cli.sweeps.plan import estimated_seconds
+from prune_cli.sweeps.rounds import Starts, carry_out
 
-Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
-
-
-def settings_of(
-    words: Iterable[str],
-    places: Places,
-    with_references: bool = False,
-    otherwise: Callable[[Settings], Mapping[str, list[Any]]] | None = None,
-) -> list[Settings]:
-    """The settings of every point, all checked before any work starts. Raises ConfigError.
-
-    otherwise: the axes where neither the words nor an experiment have any, found from the one run that was typed.
-    """
-    catalogue, composer = Catalogue(places.configs), pipeline.composer(places)
-    fixed, typed = parse(words, catalogue)
-    if "experiment" in typed:
-        raise ConfigError("a sweep has one experiment", "experiment", "prune-cli sweep experiment=NAME")
-    values: Mapping[str, list[Any]] = composer.grid(fixed)
-    if otherwise is not None and not (typed or values):
-        values = otherwise(composer.settings(fixed))
-    grid = {key: axis(key, points, catalogue) for key, points in values.items()}
-    points = expand(fixed, with_grid(fixed, typed, grid))
-    if with_references:
-        points += references(points)
-    return [composer.settings(point) for point in points]
+SCRATCH = ".launch"  # in the runs folder: what launchers write
+TAIL = 5  # lines of a failed run's log that are shown
 
 
-def plan(words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True) -> Planned:
-    """The jobs of a sweep by hash, each once. Raises RequestError."""
-    return jobs_of(settings_of(words, places, with_references), places, "prune", fetch)
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a sweep: the records of the finished runs, what failed and why, and whether it was stopped."""
+
+    records: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+    stopped: bool
 
 
-def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True) -> Planned:
-    """The jobs of points that are runs of this kind, by hash, each once. Raises RequestError."""
-    workshop = pipeline.Workshop(places, fetch)
-    planned: Planned = {}
-    for settings in points:
-        job = workshop.job(settings)
-        found = pipeline.describe(job, kind, *workshop.outline(job))
-        planned.setdefault(found["hash"], (job, found))
-    return planned
+def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = False) -> Outcome:
+    """Run all points that are not finished, and enter the finished ones in runs.csv. Raises PruneCliError."""
+    _remember(planned, places)
+    folders = {name: places.runs / "prune" / name for name in planned}
+    waiting = [name for name, folder in folders.items() if state_of(folder) != DONE]
+    note(f"{len(planned)} runs, {len(planned) - len(waiting)} of them finished")
+    for name in planned.keys() - set(waiting):
+        _tidy(folders[name], planned[name][1])
+    for name in waiting:
+        ask(planned[name][0], folders[name], places)
+    tell = _teller(planned, len(planned) - len(waiting))
+    stopped = bool(waiting) and carry_out(
+        [folders[name] for name in waiting], launcher, places.runs / SCRATCH, fail_fast, tell
+    )
+    enter(places)
+    records = [record for folder in folders.values() if (record := read_manifest(folder)) is not None]
+    states = {name: state_of(folders[name]) for name in waiting}
+    failed = [_failure(planned[name][1], folders[name]) for name, state in states.items() if state == "failed"]
+    return Outcome(records, failed, stopped)
 
 
-def sweep(planned: Planned, places: Places) -> tuple[list[dict[str, Any]], list[str]]:
-    """Run all points that are not finished. Returns the records and what failed; the tables are written either way."""
+def _remember(planned: Planned, places: Places) -> None:
+    """Keep what was planned, for tables."""
+    sweep_temporaries(places.results)
     points = [found for _, found in planned.values()]
     write_json(places.results / SWEEP, {"argv": [Path(sys.argv[0]).name, *sys.argv[1:]], "points": points})
-    records, failures = [], []
-    for number, (job, found) in enumerate(planned.values(), start=1):
-        name = pipeline.title(found)
-        note(f"[{number}/{len(planned)}] {name}")
-        try:
-            records.append(prune(job, places))
-        except (PruneCliError, RuntimeError) as error:  # torch says RuntimeError where memory is short
-            reason = "; ".join(error.lines()) if isinstance(error, PruneCliError) else str(error).splitlines()[0]
-            failures.append(f"{name}: {reason}")
-            note(f"failed: {failures[-1]}")
-    return records, failures
+
+
+def _tidy(folder: Path, found: dict[str, Any]) -> None:
+    """Remove what a run that died just after its last file has left."""
+    if (folder / STATUS).exists():
+        with RunFolder(folder, found["identity"]).claimed(wait=True, resumable=True):
+            pass
+
+
+def _teller(planned: Planned, done: int):  # type: ignore[no-untyped-def]
+    """Counts the runs that have ended, and says what came of each."""
+    ended = done
+
+    def tell(folder: Path, state: str) -> None:
+        nonlocal ended
+        ended += 1
+        title = pipeline.title(planned[folder.name][1])
+        record = read_manifest(folder) if state == DONE else None
+        came = f"{record['accuracy_last']:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
+        note(f"[{ended}/{len(planned)}] {title}: {came}")
+
+    return tell
+
+
+def _reason(folder: Path) -> list[str]:
+    """Why a run failed, in the lines of its error, or by the signal that ended it."""
+    status = read_status(folder)
+    if status is None or status.reason:
+        return [line.removeprefix("error: ") for line in status.reason] if status else ["it left no word"]
+    how = f"signal {-status.code}" if status.code and status.code < 0 else f"exit code {status.code}"
+    return [f"{how}, {status.deaths} times"]
+
+
+def _failure(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    logs = [line for log in LOGS if (folder / log).exists() for line in _lines(folder / log)[-TAIL:]]
+    return {"run": folder.name, "point": pipeline.title(found), "reason": _reason(folder), "log": logs}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def tables(places: Places) -> list[Table]:
@@ -87,27 +108,47 @@ def tables(places: Places) -> list[Table]:
     return [table(number, places) for number in (1, 2)]
 
 
-def show_sweep(records: list[dict[str, Any]], made: list[Table], places: Places) -> None:
-    """Print the runs and the tables of a sweep."""
-    if records:
-        show_runs(records, places.runs)
+def show_sweep(outcome: Outcome, made: Iterable[Table], places: Places) -> None:
+    """Print the runs and the tables of a sweep, and what failed."""
+    if outcome.records:
+        show_runs(outcome.records, places.runs)
     for one in made:
         show_table(one, places)
+    for failure in outcome.failed:
+        note(f"\nfailed: {failure['point']} ({places.runs / 'prune' / failure['run']})")
+        for line in (*failure["reason"], *failure["log"]):
+            note(f"  {line}")
 
 
 def preview(planned: Planned, places: Places) -> list[dict[str, Any]]:
-    """What each point is, and whether it is finished."""
+    """What each point is, how far it has come, and the seconds that it takes if runs like it have been finished."""
     done = finished(places.runs, "prune")
     return [
         {
             "run": found["hash"] if job.weights.sha256 else None,  # known once the weights have been fetched
             "point": pipeline.title(found),
-            "done": found["hash"] in done,
+            "state": state_of(places.runs / "prune" / found["hash"]) if job.weights.sha256 else PENDING,
+            "seconds": estimated_seconds(found, done.values()),
         }
         for job, found in planned.values()
     ]
 
 
 def show_preview(points: list[dict[str, Any]]) -> None:
-    """Print the points of a sweep."""
-    print_table("", ("run", "point", "done"), [list(point.values()) for point in points])
+    """Print the points of a sweep, how many of them have come how far, and how long the rest will take."""
+    rows = [[*list(point.values())[:3], _duration(point["seconds"])] for point in points]
+    print_table("", ("run", "point", "state", "estimate"), rows)
+    print(", ".join(f"{sum(point['state'] == state for point in points)} {state}" for state in STATES))
+    left = [point["seconds"] for point in points if point["state"] in (PENDING, RUNNING)]
+    known = [seconds for seconds in left if seconds is not None]
+    if left:
+        without = f", and {len(left) - len(known)} runs like none that is finished" if len(known) < len(left) else ""
+        print(f"left, one after another: {_duration(sum(known))}{without}")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

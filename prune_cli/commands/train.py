@@ -12,7 +12,7 @@ from prune_cli.commands.finished import once
 from prune_cli.common.terminal import note
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import RunFolder
+from prune_cli.runs.store import RunFolder, tensors_of
 
 
 def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict[str, Any]:
@@ -28,15 +28,13 @@ def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict
 def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
     model, _ = pipeline.build_model(job)
     pipeline.keep_data(job, places)
-    rows = pipeline.train(job, model, {}, pipeline.title(plan))
+    rows = pipeline.train(job, model, {}, pipeline.title(plan), folder)
     return pipeline.write_run(folder, job, model, {}, rows, plan)
 
 
 def export_weights(record: dict[str, Any], run: Path, to: Path) -> None:
     """Write the run's weights as float16 safetensors and, beside them, a JSON that says how they were made."""
-    from safetensors.torch import load_file
-
-    tensors = load_file(run / "model.safetensors")
+    tensors = tensors_of(run, record, "model.safetensors")
     write_tensors(to, {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()})
     config = record["config"]
     card = {

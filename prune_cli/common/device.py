@@ -22,6 +22,8 @@ class Compute:
     device: str = field(default="auto", metadata=OUTSIDE)
     threads: int | None = field(default=None, metadata=OUTSIDE)
     workers: int = field(default=0, metadata=OUTSIDE)
+    processes: int = field(default=1, metadata=OUTSIDE)
+    checkpoint_steps: int | None = field(default=500, metadata=OUTSIDE)  # None: only when a run is stopped
     precision: str = "fp32"
     channels_last: bool = False
 
@@ -32,6 +34,12 @@ class Compute:
                 raise ConfigError(f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known))
         if self.threads is not None and self.threads < 1:
             raise ConfigError("compute.threads must be 1 or more", f"compute.threads={self.threads}")
+        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
+            raise ConfigError(
+                "compute.checkpoint_steps must be 1 or more",
+                f"compute.checkpoint_steps={self.checkpoint_steps}",
+                "compute.checkpoint_steps=null: only when a run is stopped",
+            )
         if self.workers < 0:
             raise ConfigError("compute.workers must be 0 or more", f"compute.workers={self.workers}")
 

@@ -24,6 +24,14 @@ class PruneCliError(Exception):
         return [f"{label}: {' '.join(text.split())}" for label, text in parts if text]
 
 
+def told(error: BaseException) -> list[str]:
+    """An error as it is shown: our own in its lines, any other by its type and first line."""
+    if isinstance(error, PruneCliError):
+        return error.lines()
+    reason = str(error).strip().splitlines()
+    return [f"error: {type(error).__name__}: {reason[0] if reason else ''}"]
+
+
 class NumericalError(PruneCliError):
     """A loss or a score is NaN or infinite."""
 

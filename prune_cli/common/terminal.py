@@ -103,6 +103,10 @@ class EpochProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def skip(self, steps: int) -> None:
+        """This many steps were done before."""
+        self._bar.update(self._task, completed=steps)
+
     def step(self, loss: float) -> None:
         """One training step is done."""
         self._bar.update(self._task, advance=1, loss=f"{loss:.3f}")

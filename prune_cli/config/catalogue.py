@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.schema import GROUPS
+
+MOST = 10_000  # values in one file of a user's, its aliases written out
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Catalogue:
     def _group(self, group: str) -> dict[str, str]:
         own = _first_comments(resources.files("prune_cli.configs") / group)
         users = _first_comments(self.config_dir / group) if self.config_dir else {}
+        for file in sorted((self.config_dir / group).rglob("*.yaml")) if self.config_dir else ():
+            _check(file)
         for name in own.keys() & users.keys():
             raise ConfigError(
                 f"{group} {name!r} is in --config-dir and in prune-cli",
@@ -61,3 +70,39 @@ def _first_comment(text: str) -> str:
         line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#") and "@package" not in line
     )
     return next(comments, "")
+
+
+def _check(file: Path) -> None:
+    """Refuse a user's file whose defaults lead out of the groups, or whose aliases unfold without end."""
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return  # it is refused when it is chosen
+    if sum(1 for _ in islice(_values(content), MOST + 1)) > MOST:
+        raise ConfigError(f"this config unfolds to more than {MOST:,} values", str(file), "write it without aliases")
+    for path in _defaults(content):
+        _, *parts = path.split("/") if path.startswith("/") else ("", "this group", *path.split("/"))
+        if parts[0] not in (*GROUPS, "this group") or not {"", ".", ".."}.isdisjoint(parts) or "${" in path:
+            hint = "defaults name options: override /GROUP: OPTION"
+            raise ConfigError(f"its defaults lead out of the config groups: {path}", str(file), hint)
+
+
+def _values(content: Any) -> Iterator[Any]:
+    """Every value, one by one, however deep it lies."""
+    waiting = [content]
+    while waiting:
+        yield (value := waiting.pop())
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _defaults(content: Any) -> Iterator[str]:
+    """The paths that a file's list of defaults names: group and option."""
+    listed = content.get("defaults") if isinstance(content, dict) else None
+    for entry in listed if isinstance(listed, list) else []:
+        for key, value in entry.items() if isinstance(entry, dict) else [(entry, None)]:
+            group = str(key).split("@")[0].split(" ")[-1]
+            for option in value if isinstance(value, list) else [value]:
+                yield group if option is None else f"{group}/{str(option).split('@')[0]}"

@@ -18,6 +18,7 @@ from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLeve
 
 TOP_LEVEL = ("seed", "mask", "scoring")
 IMPLIED = ("recipe",)  # groups whose option may follow from the others
+BROKEN = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)  # what Hydra makes of a bad file
 Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass, or one for each name
 
 
@@ -71,15 +72,15 @@ class Composer:
         """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""
         untyped = self._untyped(point)
         config = OmegaConf.create({group: self._typed_group(group, untyped) for group in SWEEPABLE})
-        top = _typed(TopLevel, {key: untyped[key] for key in TOP_LEVEL})
-        for key in TOP_LEVEL:
-            config[key] = top._get_node(key)
-        OmegaConf.set_struct(config, True)
-        for key, value in point.values.items():
-            try:
+        try:
+            top = _typed(TopLevel, {key: untyped._get_node(key) for key in TOP_LEVEL})
+            for key in TOP_LEVEL:
+                config[key] = top._get_node(key)
+            OmegaConf.set_struct(config, True)
+            for key, value in point.values.items():
                 OmegaConf.update(config, key, value, merge=False)
-            except OmegaConfBaseException as error:
-                raise _explained(error) from None
+        except OmegaConfBaseException as error:
+            raise _explained(error) from None
         return config
 
     def _untyped(self, point: Point) -> DictConfig:
@@ -114,11 +115,12 @@ class Composer:
     def _hydra(self, words: tuple[str, ...]) -> DictConfig:
         if words not in self._composed:
             folder = self._catalogue.config_dir
+            _ = self._catalogue.options  # refuses a folder with files that lead out of it
             search = [f"hydra.searchpath=[{_quoted(f'file://{folder.resolve()}')}]"] if folder else []
             try:
                 with initialize_config_module("prune_cli.configs", version_base="1.3"):
                     config = hydra_compose("config", overrides=[*search, *words])
-            except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+            except BROKEN as error:
                 raise ConfigError(f"this config does not compose: {_line(error)}", " ".join(words)) from None
             _check(config, words)
             self._composed[words] = config
@@ -170,7 +172,7 @@ def _explained(error: OmegaConfBaseException, group: str | None = None) -> Confi
     key = ".".join(part for part in (group, error.full_key) if part)
     node = error.parent_node
     name = key.rsplit(".", 1)[-1]
-    if isinstance(node, DictConfig) and name not in node.keys():  # noqa: SIM118 - a missing value is not `in` it
+    if isinstance(node, DictConfig) and name and name not in node.keys():  # noqa: SIM118 - a missing value is not `in` it
         known = [str(option) for option in node if option != "name"]
         return ConfigError(f"there is no option {key!r}", key, nearest(name, known) if known else "it has no options")
-    return ConfigError(_line(error), key, f"{key}=VALUE")
+    return ConfigError(_line(error), key, f"{key}=VALUE" if key else None)

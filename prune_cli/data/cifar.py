@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
-import zlib
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import download_url
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.registry import OUTSIDE
 from prune_cli.common.terminal import note
+from prune_cli.data import archives
 from prune_cli.data.pickles import read_arrays
 from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.data.shares import check_validation, hold_out
+from prune_cli.runs.files import whole
 
 SHAPE = (3, 32, 32)
+LIMITS = archives.Limits(bytes=2**30, members=1000)  # the published archives unpack to 186 MB in nine members
 
 
 class _File(NamedTuple):
@@ -69,11 +72,21 @@ class _Cifar:
         place = self._place(root).parent
         note(f"fetching {self.published.url} (about 170 MB) to {place}")
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            self.published(place, download=True)
-        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+            self._fetch(place)
+        except (OSError, RuntimeError, EOFError) as error:
             hint = f"fetch {self.published.filename} by other means and put it there"
             raise DataError(f"{self.name} could not be fetched: {error}", str(place), hint) from None
+
+    def _fetch(self, place: Path) -> None:
+        """The archive, whose MD5 torchvision checks, and the files in it, each whole or absent."""
+        archive, folder = place / self.published.filename, self.published.base_folder
+        with whole(archive) as temporary:
+            download_url(self.published.url, temporary.parent, temporary.name, self.published.tgz_md5)
+        with tempfile.TemporaryDirectory(dir=place) as aside:
+            archives.unpack(archive, Path(aside), LIMITS)
+            (place / folder).mkdir(exist_ok=True)
+            for path in (Path(aside) / folder).iterdir():
+                path.replace(place / folder / path.name)
 
     def _root(self, home: Path) -> Path:
         return Path(self.root).expanduser() if self.root else home / self.name
@@ -105,7 +118,8 @@ class _Cifar:
         folder, archive = self._folder(root), self._archive(root)
         if folder is None and archive is not None:
             self._check(_File(str(archive), archive.read_bytes()), self.published.tgz_md5)
-            return _unpacked(archive, self.published.base_folder)
+            found = archives.read(archive, self.published.base_folder, LIMITS)
+            return {name: _File(f"{archive}: {name}", raw) for name, raw in found.items()}
         paths = {name: (folder or self._place(root)) / name for name in self._md5s()}
         return {name: _File(str(path), path.read_bytes()) for name, path in paths.items() if path.is_file()}
 
@@ -121,8 +135,8 @@ class _Cifar:
         )
 
     def _check(self, file: _File, md5: str) -> None:
-        found = hashlib.md5(file.raw, usedforsecurity=False).hexdigest()
-        if self.verify and found != md5:
+        found = hashlib.md5(file.raw, usedforsecurity=False).hexdigest() if self.verify else md5
+        if found != md5:
             raise DataError(
                 f"this is not the published file: its MD5 is {found}, not {md5}",
                 file.where,
@@ -144,20 +158,6 @@ class Cifar100(_Cifar):
     """A hundred classes (the fine ones); 50,000 training and 10,000 test images."""
 
     title, published, labels = "CIFAR-100", CIFAR100, "fine_labels"
-
-
-def _unpacked(archive: Path, folder: str) -> dict[str, _File]:
-    """The plain files of one folder of the archive by their names; nothing is written. Raises DataError."""
-    found = {}
-    try:
-        with tarfile.open(archive) as opened:
-            for member in opened:
-                parent, _, name = member.name.removeprefix("./").rpartition("/")
-                if parent == folder and (content := opened.extractfile(member)) is not None:
-                    found[name] = _File(f"{archive}: {member.name}", content.read())
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise _damaged(str(archive), str(error)) from None
-    return found
 
 
 def _classes(file: _File, key: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from prune_cli.common.errors import DataError, PruneCliError
 from prune_cli.data.preview import draw_gif, draw_png
-from prune_cli.runs.files import sha256, whole, write_json
+from prune_cli.runs.files import sha256, whole, write_sealed
 from prune_cli.runs.manifest import versions
 from prune_cli.runs.store import MANIFEST, RunFolder
 
@@ -72,9 +72,10 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
     for name in _names():
         path = folder.path / name
         size = path.stat().st_size if path.is_file() else None
-        expected = manifest.get("files", {}).get(name, {}).get("bytes")
+        expected = _known(manifest, name).get("bytes")
         if size != expected or size is None:
-            found = "it is gone" if size is None else f"{size:,} bytes, not {expected or 0:,}"
+            known = f"{expected:,}" if isinstance(expected, int) else f"{expected}"
+            found = "it is gone" if size is None else f"{size:,} bytes, not {known}"
             raise _damaged(path, found, hint)
     for split, size_NTHW in sizes.items():
         _check_header(folder.path / f"{split}-clips.npy", size_NTHW, hint)
@@ -87,8 +88,8 @@ def verify(folder: RunFolder, sizes: Sizes, command: str) -> None:
     manifest = check(folder, sizes, command)
     if manifest is None:
         raise DataError("there is nothing to verify: it is not built", str(folder.path), command)
-    for name, known in manifest["files"].items():
-        if sha256(folder.path / name) != known.get("sha256"):
+    for name in _names():
+        if sha256(folder.path / name) != _known(manifest, name).get("sha256"):
             raise _damaged(folder.path / name, "its sha256 is another", f"remove its folder, then {command}")
 
 
@@ -101,12 +102,19 @@ def write(folder: RunFolder, sizes: Sizes, facts: Mapping[str, Any], renderer: R
         for split, size_NTHW in sizes.items():
             _write_split(path, split, size_NTHW, _rendered(renderer, split, size_NTHW, workers), table, files)
     for name, draw in (("preview.png", draw_png), ("preview.gif", draw_gif)):
-        first = np.load(path / "train-clips.npy", mmap_mode="r")[: len(facts["classes"])]
+        first = np.load(path / "train-clips.npy", mmap_mode="r", allow_pickle=False)[: len(facts["classes"])]
         with _hashed(path / name, files) as picture:
             picture(draw(first, _titles(path, len(first))))
     record = {"identity": folder.identity, **facts, **renderer.facts}
     record |= {"shape_NTHW": {split: list(size) for split, size in sizes.items()}}
-    write_json(path / MANIFEST, record | {"files": files, "versions": versions()})
+    write_sealed(path / MANIFEST, record | {"files": files, "versions": versions()})
+
+
+def _known(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the manifest says of a file; nothing where it says no such thing."""
+    files = manifest.get("files")
+    known = files.get(name) if isinstance(files, dict) else None
+    return known if isinstance(known, dict) else {}
 
 
 def _names() -> list[str]:
@@ -120,9 +128,11 @@ def _names() -> list[str]:
 
 def _check_header(path: Path, shape: tuple[int, ...], hint: str) -> None:
     try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error), hint) from None
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy raises nearly anything over a damaged header
+        raise _damaged(path, f"{error}", hint) from None
+    if not isinstance(array, np.ndarray):  # of a .zip it makes something else
+        raise _damaged(path, "no .npy file", hint)
     if array.shape != shape or array.dtype != np.uint8:
         raise _damaged(path, f"{array.dtype} {array.shape}, not uint8 {shape}", hint)
 

@@ -7,12 +7,16 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prune_cli.common.errors import DataError
+from prune_cli.data.archives import at_most
+
+LARGEST = 2**33  # bytes of one file; MNIST's largest has 47 MB
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
@@ -21,19 +25,30 @@ def find_idx(folder: Path, stem: str) -> Path | None:
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """The uint8 tensor in an IDX file with that many dimensions. Raises DataError that says what is wrong with it."""
+    """The uint8 tensor in an IDX file with that many dimensions. Raises DataError that says what is wrong with it.
+
+    Of a gzipped one no more is unpacked than its header says, and that must not be far more than it is packed in.
+    """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, str(error)) from None
-    header = 4 + 4 * dimensions
-    if len(raw) < header or raw[:4] != bytes((0, 0, 8, dimensions)):  # 8: the code of unsigned bytes
-        raise _damaged(path, f"not an IDX file of unsigned bytes in {dimensions} dimensions")
-    shape = struct.unpack(f">{dimensions}I", raw[4:header])
-    if len(raw) - header != math.prod(shape):
-        raise _damaged(path, f"{len(raw) - header:,} bytes of data where its header says {math.prod(shape):,}")
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy())
+        limit = at_most(path.stat().st_size, LARGEST)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return torch.from_numpy(_array(file, dimensions, limit))  # type: ignore[arg-type]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"this file is damaged: {error}", str(path), "fetch or install it again") from None
 
 
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(f"this file is damaged: {reason}", str(path), "fetch or install it again")
+def _array(file: IO[bytes], dimensions: int, limit: int) -> np.ndarray:
+    """Raises ValueError that says what is wrong."""
+    size = 4 + 4 * dimensions
+    header = file.read(size)
+    if len(header) < size or header[:4] != bytes((0, 0, 8, dimensions)):  # 8: the code of unsigned bytes
+        raise ValueError(f"not an IDX file of unsigned bytes in {dimensions} dimensions")
+    shape = struct.unpack(f">{dimensions}I", header[4:])
+    wanted = math.prod(shape)
+    if wanted > limit:
+        raise ValueError(f"its header says {wanted:,} bytes of data, and {limit:,} is the most for its size")
+    raw = file.read(wanted + 1)  # one more than there should be, and never all that there may be
+    if len(raw) != wanted:
+        more = " (and more may follow)" if len(raw) > wanted else ""
+        raise ValueError(f"{len(raw):,} bytes of data where its header says {wanted:,}{more}")
+    return np.frombuffer(raw, np.uint8).reshape(shape).copy()

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torchvision.datasets import ImageNet
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.datasets.imagenet import ARCHIVE_META
+from torchvision.datasets.utils import check_integrity
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.registry import OUTSIDE
 from prune_cli.common.terminal import note
+from prune_cli.data import archives
 from prune_cli.data.registry import Splits, datasets
 from prune_cli.data.shares import check_validation, hold_out
 from prune_cli.data.splits import FileSplit
 
 ARCHIVES = [file for file, _ in ARCHIVE_META.values()]
+LIMITS = archives.Limits(bytes=2**38, members=100_000)  # the largest has 138 GB, or 50,000 members
+TOOLS = "ILSVRC2012_devkit_t12/data"  # the folder of the devkit that says which class each image of val has
 HOW = f"put {', '.join(ARCHIVES[:2])} and {ARCHIVES[2]} (image-net.org, with an account) under dataset.root"
 
 
@@ -56,7 +61,7 @@ class ImageNet1k:
         return Splits(kept, held, test, classes)
 
     def build(self, home: Path) -> None:
-        """Unpack the archives where a folder is missing: torchvision checks their MD5 and does it. Raises DataError."""
+        """Unpack the archives where a folder is missing, after comparing their MD5. Raises DataError."""
         root = self._root(home)
         missing = [split for split in ("train", "val") if not (root / split).is_dir()]
         if not missing:
@@ -74,10 +79,45 @@ class ImageNet1k:
 
 
 def _unpack(root: Path, split: str) -> None:
+    """Make the folder of a split, whole or not at all."""
     try:
-        ImageNet(root, split)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        archive = _published(root, split)
+        with tempfile.TemporaryDirectory(prefix=f"{split}.tmp-", dir=root) as aside:
+            folder = Path(aside) / split
+            folder.mkdir()
+            archives.unpack(archive, folder, LIMITS, inner=split == "train")
+            if split == "val":
+                _sort(folder, _classes_of_val(_published(root, "devkit")))
+            folder.rename(root / split)
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the archives could not be unpacked: {error}", str(root), HOW) from None
+
+
+def _published(root: Path, part: str) -> Path:
+    """The archive, with the published MD5. Raises DataError."""
+    name, md5 = ARCHIVE_META[part]
+    if not check_integrity(root / name, md5):
+        raise DataError("this is not the published archive, or it is corrupted", str(root / name), HOW)
+    return root / name
+
+
+def _classes_of_val(devkit: Path) -> list[str]:
+    """The class of each validation image, in the order of their names."""
+    from scipy.io import loadmat
+
+    found = archives.read(devkit, TOOLS, LIMITS)
+    table = loadmat(io.BytesIO(found["meta.mat"]), squeeze_me=True)["synsets"]
+    names = dict(zip(table["ILSVRC2012_ID"].tolist(), table["WNID"].tolist(), strict=True))
+    return [names[int(number)] for number in found["ILSVRC2012_validation_ground_truth.txt"].split()]
+
+
+def _sort(folder: Path, classes: list[str]) -> None:
+    """Move each image into the folder of its class."""
+    for path, name in zip(sorted(folder.iterdir()), classes, strict=True):
+        if not name.isalnum():
+            raise ValueError(f"{name!r} is no name of a class")
+        (folder / name).mkdir(exist_ok=True)
+        path.rename(folder / name / path.name)
 
 
 def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:

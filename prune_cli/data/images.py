@@ -14,6 +14,8 @@ from prune_cli.common.errors import DataError
 
 INTERPOLATION = image_ops.InterpolationMode.BILINEAR  # torchvision's default for Resize; the report names no other
 
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")  # Pillow reads others by running a program: EPS
+
 
 def cover(images: Tensor, height: int, width: int) -> Tensor:
     """uint8 images (…, H, W) resized so that they cover height × width, the middle kept; the right size is left alone."""
@@ -36,7 +38,7 @@ def read_grey(path: Path) -> np.ndarray:
 
 def _decoded(path: Path, mode: str) -> np.ndarray:
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             return np.array(opened.convert(mode))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"this image cannot be read: {error}", str(path), "fetch the file again") from None

@@ -76,9 +76,13 @@ def _mixed(places: torch.Tensor, split: str) -> torch.Tensor:
 def _read(path: Path) -> Splits:
     try:
         tensors = load_file(path)
-        return _splits({n: Split(tensors[f"{n}.images"], tensors[f"{n}.labels"]) for n in COUNTS})
+        parts = {n: Split(tensors[f"{n}.images"], tensors[f"{n}.labels"]) for n in COUNTS}
     except (OSError, KeyError, SafetensorError):
         raise _damaged(path) from None
+    for part in parts.values():
+        if (part.images_NCHW.dtype, part.labels_N.dtype) != (torch.uint8, torch.int64):
+            raise _damaged(path)
+    return _splits(parts)
 
 
 def _splits(parts: dict[str, Split]) -> Splits:

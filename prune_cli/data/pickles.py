@@ -1,37 +1,209 @@
-"""Pickles of arrays, strings and lists, read without running anything that they ask for."""
+"""Pickles of arrays, strings, numbers, lists and dictionaries, read opcode by opcode: no pickle is ever loaded.
+
+pickletools takes a file apart, which runs nothing. The names in it are only compared with those that numpy writes: nothing
+is imported or called because a file says so.
+"""
 
 from __future__ import annotations
 
-import codecs
-import io
-import pickle
+import math
+import pickletools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-_RECONSTRUCT, _SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]  # private names in every numpy
-_MULTIARRAY = {"_reconstruct": _RECONSTRUCT, "scalar": _SCALAR}
-ALLOWED: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", name): found for core in ("core", "_core") for name, found in _MULTIARRAY.items()},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows nothing but arrays: Python's own imports whatever a file names, and so runs it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """One of a few harmless things. Raises UnpicklingError for any other."""
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no file of arrays needs")
-        return ALLOWED[module, name]
+NUMBERS = "biuf"  # the kinds of numpy's types that hold nothing else
+Step = Callable[["_Machine", Any], object]
 
 
 def read_arrays(raw: bytes) -> Any:
     """What is in a pickle, with the strings of Python 2 as latin1. Raises ValueError if it is damaged or hostile."""
+    machine = _Machine(2 * len(raw))
     try:
-        return _Unpickler(io.BytesIO(raw), encoding="latin1").load()
+        for opcode, argument, _ in pickletools.genops(raw):
+            if opcode.name not in STEPS:
+                raise ValueError(f"it holds {opcode.name}, which no file of arrays needs")
+            STEPS[opcode.name](machine, argument)
+        return machine.pop()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise ValueError(f"{error}" or type(error).__name__) from None
+
+
+class _Mark:
+    """Where the items of a list or a dictionary begin on the stack."""
+
+
+@dataclass
+class _Type:
+    """The type of an array's numbers; its byte order comes later."""
+
+    numbers: np.dtype
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """What stands for one of numpy's names."""
+
+    make: Callable[..., Any]
+
+
+@dataclass
+class _Machine:
+    """What every pickle is written for: a stack of values and a memo of some of them.
+
+    left: bytes that arrays may still take; numpy writes each only once, so a file that needs more of them is a bomb.
+    """
+
+    left: int
+    stack: list[Any] = field(default_factory=list)
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def push(self, value: Any) -> None:
+        """Put a value on top."""
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        """Take the value on top."""
+        return self.stack.pop()
+
+    def items(self) -> list[Any]:
+        """Take all values down to the mark, and the mark."""
+        found: list[Any] = []
+        while not isinstance(value := self.pop(), _Mark):
+            found.append(value)
+        return found[::-1]
+
+    def last(self, count: int) -> tuple[Any, ...]:
+        """Take so many values, the lowest first."""
+        return tuple([self.pop() for _ in range(count)][::-1])
+
+    def name(self, name: str) -> None:
+        """Put what stands for a name on top. Raises ValueError unless numpy writes it."""
+        if name not in MAKERS:
+            raise ValueError(f"it asks for {name}, which no file of arrays needs")
+        self.push(MAKERS[name])
+
+    def call(self) -> None:
+        """Make what a name stands for of its arguments."""
+        maker, arguments = self.last(2)
+        self.push(made := _is(_Maker, maker).make(*_is(tuple, arguments)))
+        self.count(memoryview(made).nbytes if isinstance(made, bytes | np.ndarray | np.generic) else 0)
+
+    def build(self) -> None:
+        """Complete the array, or the type, below its state."""
+        state, value = self.pop(), self.stack[-1]
+        if isinstance(value, _Type):
+            value.numbers = value.numbers.newbyteorder(_is(str, state[1]))
+        else:
+            _, shape, of, fortran, raw = state
+            shape, numbers, raw = _checked(shape, of, raw)
+            _is(np.ndarray, value).__setstate__(
+                (1, shape, numbers, bool(fortran), raw)
+            )  # in place: the memo may know it
+            self.count(value.nbytes)
+
+    def count(self, made: int) -> None:
+        """Take so many bytes from those that are left. Raises ValueError."""
+        self.left -= made
+        if self.left < 0:
+            raise ValueError("it unpacks to more than it holds")
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Add to the list on top."""
+        _is(list, self.stack[-1]).extend(values)
+
+    def update(self, values: Sequence[Any]) -> None:
+        """Add keys and values in turn to the dictionary on top."""
+        _is(dict, self.stack[-1]).update(_pairs(values))
+
+    def remember(self, place: int) -> None:
+        """Keep what is on top under a number."""
+        self.memo[place] = self.stack[-1]
+
+
+def _pairs(values: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def _is(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"it takes a {type(value).__name__} for another thing")
+    return value
+
+
+def _bytes(value: Any, *_: Any) -> bytes:
+    """Python 2 knows no others than its strings, and Python 3 writes those for it as an encoded string."""
+    return value.encode("latin1") if isinstance(value, str) else bytes(_is(bytes | bytearray, value))
+
+
+def _type(text: Any, *_: Any) -> _Type:
+    found = np.dtype(_is(str, text))
+    if found.kind not in NUMBERS:
+        raise ValueError(f"its arrays are of {found}, not of numbers")
+    return _Type(found)
+
+
+def _checked(shape: Any, of: Any, raw: Any) -> tuple[tuple[int, ...], np.dtype, bytes]:
+    numbers, raw = _is(_Type, of).numbers, _bytes(raw)
+    sides = [_is(int, side) for side in _is(tuple, shape)]
+    if min(sides, default=0) < 0 or math.prod(sides) * numbers.itemsize != len(raw):
+        raise ValueError(f"{len(raw):,} bytes make no array of {numbers} in the shape {sides}")
+    return tuple(sides), numbers, raw
+
+
+def _array(raw: Any, of: Any, shape: Any = (), order: Any = "C") -> np.ndarray:
+    shape, numbers, raw = _checked(shape, of, raw)
+    return np.frombuffer(raw, numbers).reshape(shape, order="F" if order == "F" else "C").copy("K")
+
+
+def _named(*names: str) -> list[str]:
+    """As numpy called them before version 2, and as it does since."""
+    return [f"numpy.{core}.{name}" for core in ("core", "_core") for name in names]
+
+
+MAKERS = {
+    "numpy.dtype": _Maker(_type),
+    "numpy.ndarray": _Maker(lambda: None),  # only ever an argument of _reconstruct
+    "_codecs.encode": _Maker(_bytes),
+    **dict.fromkeys(_named("multiarray._reconstruct"), _Maker(lambda *_: np.zeros(0, np.uint8))),
+    **dict.fromkeys(_named("multiarray.scalar"), _Maker(lambda of, raw: _array(raw, of)[()])),
+    **dict.fromkeys(_named("numeric._frombuffer"), _Maker(_array)),
+}
+
+
+def _all(names: str, step: Step) -> dict[str, Step]:
+    return dict.fromkeys(names.split(), step)
+
+
+STEPS: dict[str, Step] = {
+    **_all("PROTO FRAME STOP", lambda *_: None),
+    **_all("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
+    **_all("STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", _Machine.push),
+    **_all("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "MARK": lambda machine, _: machine.push(_Mark()),
+    "LIST": lambda machine, _: machine.push(machine.items()),
+    "DICT": lambda machine, _: machine.push(_pairs(machine.items())),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.items())),
+    "TUPLE1": lambda machine, _: machine.push(machine.last(1)),
+    "TUPLE2": lambda machine, _: machine.push(machine.last(2)),
+    "TUPLE3": lambda machine, _: machine.push(machine.last(3)),
+    "APPEND": lambda machine, _: machine.extend(machine.last(1)),
+    "APPENDS": lambda machine, _: machine.extend(machine.items()),
+    "SETITEM": lambda machine, _: machine.update(machine.last(2)),
+    "SETITEMS": lambda machine, _: machine.update(machine.items()),
+    "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
+    **_all("PUT BINPUT LONG_BINPUT", _Machine.remember),
+    **_all("GET BINGET LONG_BINGET", lambda machine, place: machine.push(machine.memo[place])),
+    "GLOBAL": lambda machine, name: machine.name(name.replace(" ", ".")),
+    "STACK_GLOBAL": lambda machine, _: machine.name(".".join(machine.last(2))),
+    "REDUCE": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+}

@@ -160,7 +160,7 @@ class ClipSplit:
     def _opened(self, part: str) -> np.ndarray:
         path = self.folder / f"{self.name}-{part}.npy"
         try:
-            return np.asarray(np.load(path, mmap_mode="r"))
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError):
             raise DataError("these clips are not built, or not whole", str(path), self.hint) from None
 

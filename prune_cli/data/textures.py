@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
 from prune_cli.data.images import read_grey
+from prune_cli.runs.files import sha256
 
 PHOTOGRAPHS = ("brick.png", "grass.png", "gravel.png")  # CC0, 512×512
 TRAIN_SHARE = 5 / 8  # of a photograph's width, from the left; the rest is for test clips
@@ -56,6 +58,12 @@ def listed(folder: str) -> dict[str, Path]:
             what = f"{images} images of texture {name}: {TRAIN_IMAGES} to train and {TEST_IMAGES} to test are needed"
             raise DataError(what, str(root), "fetch the rest, or take this class away")
     return found
+
+
+def digests(paths: Mapping[str, Path]) -> dict[str, str]:
+    """The sha256 of each file, by name. A file is hashed once in a process, and again where its size or time has changed."""
+    stats = {name: path.stat() for name, path in paths.items()}
+    return {name: _digest(path, stats[name].st_size, stats[name].st_mtime_ns) for name, path in paths.items()}
 
 
 def class_of(name: str) -> str:
@@ -103,6 +111,11 @@ def dealt(images: Mapping[str, np.ndarray], seed: int) -> dict[str, list[Texture
 def _mixed(names: list[str], seed: int, *purpose: str) -> list[str]:
     order = torch.randperm(len(names), generator=generator(seed, "uiuc_video", *purpose))
     return [names[place] for place in order.tolist()]
+
+
+@cache
+def _digest(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001 - they tell a changed file from an old one
+    return sha256(path)
 
 
 def _read(path: Path) -> np.ndarray | DataError:

@@ -21,7 +21,6 @@ from prune_cli.data.clips import Video, noisy
 from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
 from prune_cli.data.registry import datasets
 from prune_cli.data.textures import TEST_IMAGES, TRAIN_IMAGES, Texture
-from prune_cli.runs.files import sha256
 
 
 @datasets.register("uiuc_video")
@@ -56,7 +55,7 @@ class UiucVideo(Video):
                 self._refuse(option, f"is for {'the photographs that come with it' if self.textures else 'a folder'}")
 
     def _sources(self) -> Mapping[str, str]:
-        return {name: sha256(path) for name, path in self._paths().items()}
+        return textures.digests(self._paths())
 
     def _paths(self) -> dict[str, Path]:
         return textures.photographs() if self.textures is None else textures.listed(self.textures)

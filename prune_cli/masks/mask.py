@@ -39,12 +39,16 @@ def kept(mask: Mapping[str, Tensor]) -> int:
 
 
 def read(path: Path) -> Mask:
-    """The tensors of a mask.safetensors. Raises RequestError where it cannot be read."""
+    """The tensors of a mask.safetensors, all of them bool. Raises RequestError where it cannot be read or is no mask."""
+    hint = "mask=runs/prune/HASH/mask.safetensors"
     try:
-        return load_file(path)
+        mask = load_file(path)
     except (OSError, SafetensorError) as error:
-        hint = "mask=runs/prune/HASH/mask.safetensors"
         raise RequestError(f"this mask cannot be read: {error}", str(path), hint) from None
+    for name, keep in mask.items():
+        if keep.dtype != torch.bool:
+            raise RequestError(f"this is no mask: {name} is {keep.dtype}, not bool", str(path), hint)
+    return mask
 
 
 def load(path: Path, parameters: Mapping[str, Tensor]) -> Mask:
@@ -55,7 +59,7 @@ def load(path: Path, parameters: Mapping[str, Tensor]) -> Mask:
         hint = "a mask fits the model, model.prunable and removal that it was made for: of units removal=recurrence"
         raise RequestError(f"only {owner} has something to prune called {name}", str(path), hint)
     for name, keep in mask.items():
-        if keep.shape != parameters[name].shape or keep.dtype != torch.bool:
-            wanted = f"bool {tuple(parameters[name].shape)}"
-            raise RequestError(f"{name} is {keep.dtype} {tuple(keep.shape)}, not {wanted}", str(path))
+        if keep.shape != parameters[name].shape:
+            wanted = tuple(parameters[name].shape)
+            raise RequestError(f"{name} is of shape {tuple(keep.shape)}, not {wanted}", str(path))
     return {name: mask[name] for name in parameters}

@@ -68,6 +68,11 @@ class SurvivorOptimizer:
         for part in self._pruned:
             part.scatter()
 
+    def gather(self) -> None:
+        """Take the survivors' values from the model, after it has been given others."""
+        for part in self._pruned:
+            part.gather()
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         self.inner.zero_grad(set_to_none=True)
@@ -93,6 +98,11 @@ class _Survivors:
         gradient = parameter.grad.take(self._places)
         parameter.grad = None
         self.values.grad = gradient if self.values.grad is None else self.values.grad.add_(gradient)
+
+    def gather(self) -> None:
+        """Take the values from their places in the tensor."""
+        with torch.no_grad():
+            self.values.copy_(self._parameter.detach().reshape(-1)[self._places])
 
     def scatter(self) -> None:
         """Write the values back to their places in the tensor, and to no other."""

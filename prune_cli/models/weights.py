@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
     reason = str(error).strip().splitlines()[0]
-    return WeightsError(f"these weights cannot be read: {reason}", str(path), "fetch or write the file again")
+    hint = "fetch or write the file again: .safetensors, or .pt or .pth with nothing but tensors in it"
+    return WeightsError(f"these weights cannot be read: {reason}", str(path), hint)
 
 
 def check(module: nn.Module, weights: Weights) -> None:
@@ -102,6 +104,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
+    _check_size(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickle protocols
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -112,13 +115,32 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     return _state_dict(loaded)
 
 
+def _check_size(path: Path) -> None:
+    """Raise ValueError if a .zip, which torch's files are, would unpack to more than it has: torch compresses nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(part.file_size for part in file.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked:,} bytes, more than it has")
+
+
 def _state_dict(loaded: Any) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) and _plain(t) for name, t in loaded.items()):
         raise ValueError("no dictionary of tensors in it")
     return loaded
+
+
+def _plain(found: Any) -> bool:
+    """Whether it is a tensor with all of its values in memory: not sparse, nested, quantised or on the meta device."""
+    return (
+        isinstance(found, Tensor)
+        and found.layout == torch.strided
+        and found.device.type == "cpu"
+        and not (found.is_nested or found.is_quantized)
+    )
 
 
 def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prune_cli import masks
@@ -24,17 +24,29 @@ from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.job import Job, removable, score_identity
 from prune_cli.pipeline.rounds import find_mask, turned
-from prune_cli.runs.files import write_csv, write_json, write_tensors
+from prune_cli.runs.files import (
+    FILES,
+    DamagedError,
+    check,
+    read_sealed,
+    read_tensors,
+    sha256,
+    write_csv,
+    write_sealed,
+    write_tensors,
+)
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.store import KEPT_MASK, SCORED, RunFolder, digest_of, seal
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores, rounds_of
 from prune_cli.scorers.hidden import ranked
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
+from prune_cli.training.checkpoint import Keeper
 from prune_cli.training.loop import Row, fine_tune
 from prune_cli.units.removal import weight_mask
 
+SCORES = "scores.safetensors"
 SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
 
@@ -64,7 +76,7 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
             record = _score(job, model, parameters, folder)
         else:
             note(f"scores taken from {folder.path}")
-        scores = load_file(folder.path / "scores.safetensors")
+        scores = read_tensors(folder.path / SCORES, digest_of(record, SCORES))
         device = "cpu" if job.device.type == "mps" else job.device  # mps has no float64, which SynFlow needs
         ordered = {name: scores[name].to(device) for name in parameters}  # the model's order breaks ties
         return ordered, record
@@ -86,10 +98,9 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
         "config": job.settings.plain,
         **provenance(job.device),
     }
-    write_tensors(folder.path / "scores.safetensors", scores)
+    write_tensors(folder.path / SCORES, scores)
     write_csv(folder.path / name, table)
-    write_json(folder.path / MANIFEST, record)
-    return record
+    return seal(folder.path, record)
 
 
 def _scores_with_quantiles(
@@ -127,13 +138,26 @@ def _terms(
 
 
 def choose_mask(
-    job: Job, model: nn.Module, parameters: Parameters, places: Places
+    job: Job, model: nn.Module, parameters: Parameters, places: Places, folder: RunFolder
 ) -> tuple[masks.Mask, dict[str, Any] | None]:
-    """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask."""
+    """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask.
+
+    What was scored for is kept in the run's folder: a run that was stopped goes on with the same mask.
+    """
     if job.method == "dense":
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
+    found = _kept_mask(folder.path, parameters)
+    if found is None:
+        found = _scored_mask(job, model, parameters, places)
+        _keep_mask(folder.path, *found)
+    return found
+
+
+def _scored_mask(
+    job: Job, model: nn.Module, parameters: Parameters, places: Places
+) -> tuple[masks.Mask, dict[str, Any]]:
     wanted, inverted = _selection(job), job.settings.control.kind == "inverted"
     if rounds_of(job.settings.scorer) > 1:
         return _mask_in_rounds(job, model, parameters, wanted | {"inverted": inverted})
@@ -141,6 +165,21 @@ def choose_mask(
     return masks.select(turned(scores) if inverted else scores, **wanted), {
         key: record[key] for key in ("hash", *SCORING)
     }
+
+
+def _keep_mask(folder: Path, mask: masks.Mask, scoring: dict[str, Any]) -> None:
+    write_tensors(folder / KEPT_MASK, mask)
+    write_sealed(folder / SCORED, {"scoring": scoring, FILES: {KEPT_MASK: sha256(folder / KEPT_MASK)}})
+
+
+def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, dict[str, Any]] | None:
+    """The mask of an earlier attempt at this run, if it can be believed."""
+    try:
+        record = read_sealed(folder / SCORED)
+        check(folder / KEPT_MASK, digest_of(record, KEPT_MASK))
+    except (FileNotFoundError, DamagedError):
+        return None
+    return mask_files.load(folder / KEPT_MASK, parameters), record["scoring"]
 
 
 def _selection(job: Job) -> dict[str, Any]:
@@ -184,8 +223,9 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
     return zeroed
 
 
-def train(job: Job, model: nn.Module, mask: masks.Mask, title: str) -> list[Row]:
-    """Fine-tune in place over the surviving weights; returns a row an epoch."""
+def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunFolder | None = None) -> list[Row]:
+    """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch."""
     settings = job.settings
+    keeper = Keeper(folder.path, settings.compute.checkpoint_steps) if folder else None
     with seeded(settings.seed, "train"):  # dropout and the like
-        return fine_tune(model, mask, settings.recipe, feed(job), settings.compute.precision, title)
+        return fine_tune(model, mask, settings.recipe, feed(job), settings.compute.precision, title, keeper)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 
+import torch
+
 from prune_cli.common.random import generator
 from prune_cli.data.loading import Batch, Loader
 from prune_cli.pipeline.job import Job
@@ -31,14 +33,17 @@ def feed(job: Job) -> Feed:
     full = -(-len(job.splits.train) // recipe.batch_size)
     steps = min(full, recipe.train_batches or full)
 
-    def epoch(number: int) -> Iterable[Batch]:
-        """The batches of one epoch, mixed where the recipe says so."""
+    def epoch(number: int, first: int = 0) -> Iterable[Batch]:
+        """The batches of one epoch from `first` on, mixed where the recipe says so: the same as if all had been made."""
         flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
-        batches = islice(loader.batches(loader.shuffled(seed, "order", number), flips), steps)
+        for _ in range(first if flips is not None else 0):
+            torch.rand(recipe.batch_size, generator=flips)  # what the batches before have drawn
+        order = loader.shuffled(seed, "order", number)[first * recipe.batch_size :]
+        batches = islice(loader.batches(order, flips), steps - first)
         if not recipe.cutmix_alpha:
             return batches
         classes = len(job.splits.classes)
-        return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number)
+        return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number, first)
 
     names = [name for name in job.splits.named() if name != "train"]
     return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})

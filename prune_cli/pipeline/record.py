@@ -16,9 +16,9 @@ from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
-from prune_cli.runs.files import write_csv, write_json, write_tensors, write_yaml
+from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.store import RunFolder, seal
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 from prune_cli.units.removal import weight_mask
@@ -100,7 +100,7 @@ def results(rows: list[Row]) -> dict[str, Any]:
 def write_run(
     folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write all files of a run, the manifest last. Returns the record."""
+    """Write all files of a run, the manifest with their digests last. Returns the record."""
     path = folder.path
     write_yaml(path / "config.yaml", job.settings.plain)
     write_csv(path / "metrics.csv", pd.DataFrame(rows))
@@ -110,5 +110,4 @@ def write_run(
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
     record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
     record |= {"data_digest": job.data_digest, "weights_sha256": job.weights.sha256, **provenance(job.device)}
-    write_json(path / MANIFEST, record)
-    return record
+    return seal(path, record)

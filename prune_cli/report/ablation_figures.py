@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from prune_cli.common.statistics import mean_interval
-from prune_cli.runs.files import whole
+from prune_cli.report.figures import draw_grid, look
 
-WIDTH, HEIGHT, DPI = 4.6, 3.7, 150  # inches a panel, pixels an inch
+WIDTH, HEIGHT = 4.6, 3.7  # inches a panel
 NAMED = 2  # the most harmful units, which the report calls n1 and n2
-STYLES = {"low": "-", "high": "--"}  # of a line, by what is kept
-COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple")  # of a measure
 BAND = (0.025, 0.975)  # quantiles of the random removals that the band shows
 PLACED = {"recurrence": "silent in the recurrence", "readout": "silent to the classifier"}
 
@@ -67,14 +63,9 @@ def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str,
 
 
 def _draw(datasets: list[str], panel: Callable[[Axes, str, str], None], path: Path) -> None:
-    """A row a dataset, a column a placement; written whole or not at all."""
+    """A row a dataset, a column a placement."""
     figure = Figure(figsize=(WIDTH * len(PLACED), HEIGHT * len(datasets)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(datasets), len(PLACED), squeeze=False)
-    for axes, (dataset, placement) in zip(grid.flat, product(datasets, PLACED), strict=True):
-        panel(axes, dataset, placement)
-    with whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    draw_grid(figure, datasets, PLACED, panel, path)
 
 
 def _dots(axes: Axes, own: pd.DataFrame, measures: tuple[str, str], accuracy: str) -> PathCollection:
@@ -108,16 +99,13 @@ def _lines(axes: Axes, own: pd.DataFrame, titles: dict[str, str]) -> None:
     for (measure, keep), rows in own.groupby(["measure", "keep"], sort=False):
         by = rows.groupby("fraction").accuracy
         half = by.apply(lambda values: mean_interval(values.to_list())[1])
-        colour = COLOURS[measures.index(str(measure)) % len(COLOURS)]
         axes.errorbar(
             _percent(by),
             by.mean(),
             yerr=half if half.notna().all() else None,
-            color=colour,
-            linestyle=STYLES[str(keep)],
             linewidth=1.4,
             capsize=2,
-            label=f"{titles[str(measure)]}, {str(keep).capitalize()}",
+            **look(str(measure), str(keep), measures, titles),
         )
 
 

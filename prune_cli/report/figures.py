@@ -1,10 +1,14 @@
-"""Figure 5 of the report: parameters before training across, after it up, a panel a starting point."""
+"""What all figures share: files, grids of panels, and how an order of removal looks. And Figure 5 of the report:
+parameters before training across, after it up, a panel a starting point.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +25,33 @@ BINS = 201  # a side; odd, so that weights around 0 fall into one bin
 REACH = 0.9999  # the share of values that a panel's range must hold
 COLUMNS = 4  # panels in a row at most
 PANEL, MARGIN, DPI = 2.6, 0.8, 150  # inches, inches, pixels an inch
+STYLES = {"low": "-", "high": "--"}  # of a line, by what is kept
+COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple")  # of a measure
+
+
+def save(figure: Figure, path: Path, **options: Any) -> None:
+    """Write the figure as a PNG, whole or not at all. options: of `savefig`."""
+    FigureCanvasAgg(figure)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, **options)
+
+
+def draw_grid(
+    figure: Figure, rows: Collection[str], columns: Collection[str], panel: Callable[[Axes, str, str], None], path: Path
+) -> None:
+    """Write a PNG with a panel for each row and column, which `panel` draws."""
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes, (row, column) in zip(grid.flat, product(rows, columns), strict=True):
+        panel(axes, row, column)
+    save(figure, path)
+
+
+def look(measure: str, keep: str, measures: Sequence[str], titles: Mapping[str, str]) -> dict[str, Any]:
+    """Colour, style and label of the line of an order of removal; a random one keeps neither low nor high values."""
+    if not keep:
+        return {"color": "grey", "linestyle": ":", "label": "random"}
+    colour = COLOURS[measures.index(measure) % len(COLOURS)]
+    return {"color": colour, "linestyle": STYLES[keep], "label": f"{titles[measure]}, {keep.capitalize()}"}
 
 
 @dataclass(frozen=True)
@@ -60,8 +91,7 @@ def draw(panels: Sequence[Panel], limit: float, title: str, path: Path) -> None:
         image = _panel(place, panel, limit, colours)
     figure.suptitle(title)
     figure.colorbar(image, ax=axes, label="weights in a bin", fraction=0.05, aspect=30)
-    with whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight")
+    save(figure, path, bbox_inches="tight")
 
 
 def _layout(panels: int) -> tuple[Figure, list[Axes]]:
@@ -69,7 +99,6 @@ def _layout(panels: int) -> tuple[Figure, list[Axes]]:
     rows = -(-panels // columns)
     size = (columns * PANEL + 2 * MARGIN, rows * (PANEL + MARGIN) + MARGIN)
     figure = Figure(figsize=size, layout="compressed")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for unused in grid.flat[panels:]:
         unused.remove()

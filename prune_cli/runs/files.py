@@ -1,10 +1,13 @@
-"""Files are whole or absent: written under a temporary name that ends in .tmp, then renamed."""
+"""Files are whole or absent: written under a temporary name that ends in .tmp, brought to the disk, then renamed."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,30 +16,99 @@ from typing import Any
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from prune_cli.common.errors import PruneCliError
+
+TEMPORARY = ".tmp"
+FILES, SEAL = "files", "sha256"  # keys of a record: the digest of each file by its name, and the record's own
+AGAIN = "remove its folder and run again"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DamagedError(PruneCliError):
+    """A file is not what was written."""
+
+
+class DiskFullError(PruneCliError):
+    """There is no room for a file. What was there before is as it was."""
+
+    def __init__(self, path: Path, needed: int):
+        free = shutil.disk_usage(path.parent).free
+        hint = "make room, then type the same command again"
+        super().__init__(f"the disk is full: {needed:,} bytes needed, {free:,} free", str(path), hint)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not."""
+def whole(path: Path, size: int = 0) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
+
+    The bytes, then the new name, are on the disk when this returns: not even a power cut leaves half a file.
+    size: bytes that the block will write, where they are known. Raises DiskFullError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{platform.node()}-{os.getpid()}{TEMPORARY}")
     try:
+        if size > shutil.disk_usage(path.parent).free:
+            raise DiskFullError(path, size)
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError(path, max(size, _size(temporary) + 1)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def sweep_temporaries(folder: Path) -> None:
+    """Remove the temporary files that processes of this machine left in a folder when they died."""
+    for path in folder.glob(f"*{TEMPORARY}"):
+        host, _, pid = path.name.removesuffix(TEMPORARY).rpartition("-")
+        if host.endswith(f".{platform.node()}") and pid.isdigit() and not _alive(int(pid)):
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole(path) as temporary:
+    with whole(path, len(text)) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a JSON object together with the sha256 of all that it says. Returns what was written."""
+    plain = json.loads(json.dumps(value))
+    write_json(path, plain | {SEAL: _seal(plain)})
+    return plain | {SEAL: _seal(plain)}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote. Raises DamagedError if it says anything else now.
+
+    Records older than seals name no files and have no seal: they are believed.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor, sometimes, text
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError("this record is not JSON", str(path), AGAIN)
+    if value.get(SEAL, _seal(value) if FILES not in value else None) != _seal(value):
+        raise DamagedError("this record is damaged: it does not fit its own sha256", str(path), AGAIN)
+    return value
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    said = {key: part for key, part in value.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
@@ -46,21 +118,65 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index, whole or not at all."""
-    with whole(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(path, table.to_csv(index=False))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all."""
-    with whole(path) as temporary:
+    named = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    size = sum(t.numel() * t.element_size() for t in named.values())
+    with whole(path, size) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        named = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        save_file(named, temporary, dict(metadata or {}) if named else None)  # no tensors and no metadata: not readable
+        try:
+            save_file(named, temporary, dict(metadata or {}) if named else None)  # neither of both: not readable
+        except SafetensorError as error:  # it has no errno
+            raise OSError(errno.ENOSPC if "code: 28" in str(error) else errno.EIO, str(error)) from None
         temporary.chmod(mode)  # safetensors leaves a file that only its owner can read
+
+
+def read_tensors(path: Path, digest: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file. Raises DamagedError if its sha256 is not `digest` or it cannot be read."""
+    check(path, digest)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(f"this file cannot be read: {error}", str(path), AGAIN) from None
+
+
+def check(path: Path, digest: str | None) -> None:
+    """Raise DamagedError unless the file has this sha256 (None: it was written before files had one)."""
+    if not path.is_file():
+        raise DamagedError("this file is missing", str(path), AGAIN)
+    if digest is not None and (found := sha256(path)) != digest:
+        what = f"this file is damaged: its sha256 is {found[:12]}…, not {digest[:12]}…"
+        raise DamagedError(what, str(path), AGAIN)
 
 
 def sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.terminal import note
+from prune_cli.runs.files import FILES, TEMPORARY, read_sealed, read_tensors, sha256, write_sealed
 from prune_cli.runs.identity import run_hash
+from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
 
-MANIFEST = "manifest.json"
+REQUEST, CHECKPOINT = "request.json", "checkpoint.json"
+SCORED, KEPT_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"
+LEFT_OVER = (STATUS, REQUEST, CHECKPOINT, "checkpoint-*", f"*{TEMPORARY}")  # of a run that is now finished
+LOGS = ("run.log", "output.log")  # still growing when the record is written
+PACKED = "packed"  # key of a record whose run was packed without its weights
+MOMENT = 1.0  # seconds: whoever only asks who holds a run holds it for less
 
 
 @dataclass(frozen=True)
@@ -41,38 +50,70 @@ class RunFolder:
         return record
 
     @contextmanager
-    def claimed(self, wait: bool = False) -> Iterator[None]:
-        """Hold the run against other processes (or wait for them); a folder that stays unfinished is removed."""
-        locks = self.path.parent / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{self.path.name}.lock")
+    def claimed(self, wait: bool = False, resumable: bool = False) -> Iterator[None]:
+        """Hold the run against other processes, or wait for them. Raises PruneCliError that says who holds it.
+
+        What an unfinished run left is removed before and afterwards; of a `resumable` one all but half-written files stays.
+        """
+        lock = FileLock(lock_of(self.path))
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=-1 if wait else 0)
+            lock.acquire(timeout=MOMENT)
         except Timeout:
-            raise PruneCliError(
-                "another process is computing this run", str(self.path), "wait for it, then type the command again"
-            ) from None
+            self._await(lock, wait)
         with lock:
-            self._clear()
+            lock.release()  # `with` has taken it once more
+            self._tidy(resumable)
             try:
                 yield
             finally:
-                self._clear()
+                self._tidy(resumable)
 
-    def _clear(self) -> None:
-        if not (self.path / MANIFEST).exists():
+    def _await(self, lock: FileLock, wait: bool) -> None:
+        status = read_status(self.path)
+        holder = status.holder if status else "another process"
+        if not wait:
+            raise PruneCliError(
+                "another process is computing this run", f"{self.path}: {holder}", "wait for it, or stop it"
+            )
+        note(f"waiting for {holder}: {self.path}")
+        lock.acquire()
+
+    def _tidy(self, resumable: bool) -> None:
+        if (self.path / MANIFEST).exists():
+            for path in [found for left in LEFT_OVER for found in self.path.glob(left)]:
+                path.unlink(missing_ok=True)
+        elif resumable:
+            for path in self.path.glob(f"*{TEMPORARY}"):  # the lock is ours: nobody is writing them
+                path.unlink(missing_ok=True)
+        else:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
+def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Finish a run: write its record with the sha256 of every file in its folder, last of all. Returns the record."""
+    aside = {path for left in (*LEFT_OVER, *LOGS) for path in folder.glob(left)}
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path not in aside}
+    return write_sealed(folder / MANIFEST, {**record, FILES: files})
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished run, or None where there is none."""
+    """The record of a finished run, or None where there is none. Raises DamagedError."""
     path = folder / MANIFEST
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # neither JSON nor, sometimes, text
-        raise PruneCliError("this record is not JSON", str(path), "remove its folder and run again") from None
+    return read_sealed(path) if path.exists() else None
+
+
+def digest_of(record: Mapping[str, Any], name: str) -> str | None:
+    """The sha256 of a file of a run; None in a record that is older than these digests."""
+    return record.get(FILES, {}).get(name)
+
+
+def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The tensors of a finished run's file. Raises DamagedError, or PruneCliError where the run was packed without it."""
+    if record.get(PACKED) and not (folder / name).exists():
+        hint = "its manifest's config makes it again, under another --runs-dir"
+        raise PruneCliError("this run is packed: it holds no weights", str(folder), hint)
+    return read_tensors(folder / name, digest_of(record, name))
 
 
 def finished(runs_dir: Path, kind: str) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,14 @@
-"""What scorers of units share: the hidden states of a recurrent layer over time, and which way round they rank."""
+"""What scorers of units share: the hidden states of a recurrent layer over time, and which way round they rank.
+
+UnitScorer is the base of all of them, InformationScorer of those that hold the states against a source.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +16,7 @@ from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.scorers.gradients import check_finite, numbered, quiet
-from prune_cli.scorers.registry import Batches, Scores
+from prune_cli.scorers.registry import Batches, Parameters, Scores
 from prune_cli.units.information import Measure, against_shuffled, equal_bins, quantile_bins
 
 KEEPS = ("low", "high")
@@ -20,6 +24,56 @@ SOURCES = ("label", "output")
 BINNINGS = ("equal", "quantile")
 CLIPS = 16  # batches of clips: plug-in entropies need many samples
 Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
+
+
+@dataclass(frozen=True)
+class UnitScorer:
+    """Ranks units by what it measures of each. keep: low removes the units with the highest values, high those
+    with the lowest."""
+
+    keep: str = "low"
+
+    scores = ("units",)
+
+    def __post_init__(self) -> None:
+        check_choices(self.keep)
+
+    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
+        """Score the units of the layers that `parameters` names; higher = keep."""
+        return ranked(self.measures(model, batches, parameters), self.keep)
+
+    def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
+        """Of each layer the values (U,), and what stands beside them."""
+        raise NotImplementedError
+
+
+class InformationScorer(UnitScorer):
+    """Measures binned hidden states against a source. Its dataclass declares these options, in an order of its own."""
+
+    source: str
+    bins: int
+    binning: str
+    surrogates: int
+
+    scoring_batches = CLIPS
+    least: ClassVar[Mapping[str, int]] = {"bins": 2, "surrogates": 0}  # of an option
+
+    def __post_init__(self) -> None:
+        check_choices(self.keep, source=(self.source, SOURCES), binning=(self.binning, BINNINGS))
+        for name, low in self.least.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be {low} or more, not {getattr(self, name)}", f"scorer.{name}")
+
+    def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
+        """Of each layer the values (U,), and where surrogates are drawn their mean and p beside them."""
+        seen = observe(model, batches, parameters)
+        source = source_series(seen, self.source, self.bins)
+        units = {name: binned(h, self.bins, self.binning) for name, h in seen.hidden.items()}
+        return {name: measured(self._information, source, unit, self.surrogates) for name, unit in units.items()}
+
+    def _information(self, source: Tensor, unit: Tensor) -> Tensor:
+        """Of a source (C, T) and binned units (C, T, U): nats, (U,)."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

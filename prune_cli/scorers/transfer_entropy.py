@@ -3,24 +3,14 @@ transfer", 2000; research project 21K17772, final report, section 4 (2))."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from prune_cli.common.errors import ConfigError
-from prune_cli.scorers.hidden import (
-    BINNINGS,
-    CLIPS,
-    SOURCES,
-    Measured,
-    binned,
-    check_choices,
-    measured,
-    observe,
-    ranked,
-    source_series,
-)
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.hidden import InformationScorer, check_choices
+from prune_cli.scorers.registry import scorers
 from prune_cli.units import information
 
 DIRECTIONS = ("to_unit", "from_unit")
@@ -28,7 +18,7 @@ DIRECTIONS = ("to_unit", "from_unit")
 
 @scorers.register("transfer_entropy")
 @dataclass(frozen=True)
-class TransferEntropy:
+class TransferEntropy(InformationScorer):
     """TE(source → unit) = Σ p(x',x,y) ln[p(x'|x,y) / p(x'|x)], nats, over all clips and frames; x the unit's binned hidden
     state, y the source.
 
@@ -51,36 +41,18 @@ class TransferEntropy:
     miller_madow: bool = False
 
     title = "TE"
-    scores = ("units",)
-    scoring_batches = CLIPS
+    least: ClassVar[Mapping[str, int]] = {**InformationScorer.least, "lag": 1, "target_history": 1, "source_history": 1}
 
     def __post_init__(self) -> None:
-        chosen = {"source": (self.source, SOURCES), "binning": (self.binning, BINNINGS)}
-        check_choices(self.keep, **chosen, direction=(self.direction, DIRECTIONS))
-        least = {"bins": 2, "lag": 1, "target_history": 1, "source_history": 1, "surrogates": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be {low} or more, not {getattr(self, name)}", f"scorer.{name}")
+        super().__post_init__()
+        check_choices(self.keep, direction=(self.direction, DIRECTIONS))
 
     @property
     def frames(self) -> int:
         """Frames that a clip must have."""
         return 1 + max(self.target_history, self.lag + self.source_history - 1)
 
-    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
-        """Score the units of the layers that `parameters` names; higher = keep."""
-        return ranked(self.measures(model, batches, parameters), self.keep)
-
-    def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the values (U,), and where surrogates are drawn their mean and p beside them."""
-        seen = observe(model, batches, parameters)
-        source = source_series(seen, self.source, self.bins)
-        return {name: self._measured(source, binned(h, self.bins, self.binning)) for name, h in seen.hidden.items()}
-
-    def _measured(self, source: Tensor, unit: Tensor) -> Measured:
-        def measure(of: Tensor, on: Tensor) -> Tensor:
-            ends = (of, on) if self.direction == "to_unit" else (on, of)
-            histories = (self.lag, self.target_history, self.source_history)
-            return information.transfer_entropy(*ends, *histories, self.miller_madow)
-
-        return measured(measure, source, unit, self.surrogates)
+    def _information(self, source: Tensor, unit: Tensor) -> Tensor:
+        ends = (source, unit) if self.direction == "to_unit" else (unit, source)
+        histories = (self.lag, self.target_history, self.source_history)
+        return information.transfer_entropy(*ends, *histories, self.miller_madow)

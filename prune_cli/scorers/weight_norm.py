@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from prune_cli.scorers.hidden import Measured, check_choices, ranked, recurrent
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.hidden import Measured, UnitScorer, recurrent
+from prune_cli.scorers.registry import Batches, Parameters, scorers
 
 
 @scorers.register("weight_norm")
 @dataclass(frozen=True)
-class WeightNorm:
+class WeightNorm(UnitScorer):
     """‖w‖₂ of all weights that lead into a unit: its rows of weight_ih and weight_hh in every gate. Needs no data.
 
     keep: high removes the units with the smallest norm.
@@ -22,14 +22,6 @@ class WeightNorm:
     keep: str = "high"
 
     title = "Weight norm"
-    scores = ("units",)
-
-    def __post_init__(self) -> None:
-        check_choices(self.keep)
-
-    def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
-        """Score the units of the layers that `parameters` names; higher = keep."""
-        return ranked(self.measures(model, batches, parameters), self.keep)
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:  # noqa: ARG002
         """Of each layer the norms (U,)."""

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
+from statistics import median
+from typing import Any
 
 from prune_cli.config.overrides import Axes
 from prune_cli.config.schema import Point
@@ -35,3 +37,19 @@ def _without(point: Point, groups: tuple[str, ...]) -> Point:
         return {key: value for key, value in keys.items() if key.split(".")[0] not in groups}
 
     return Point(keep(point.choices), keep(point.values))
+
+
+def estimated_seconds(record: Mapping[str, Any], done: Iterable[Mapping[str, Any]]) -> float | None:
+    """How long a run will take: the median of the finished runs of the same model, dataset, recipe and precision.
+
+    Images a second hardly depend on what is pruned. None where there is no such run.
+    """
+    wanted = _effort(record)
+    took = [other["seconds"] for other in done if "seconds" in other and _effort(other) == wanted]
+    return median(took) if took else None
+
+
+def _effort(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides how long a run takes."""
+    identity = record["identity"]
+    return record["model"], record["dataset"], identity["recipe"], identity["compute"]

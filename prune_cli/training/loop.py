@@ -1,74 +1,76 @@
-"""The training loop: dense where the mask is empty, over survivors alone where it is not."""
+"""The training loop: dense where the mask is empty, over survivors alone where it is not; it goes on from a checkpoint."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prune_cli.common import interrupts
 from prune_cli.common.device import autocast
 from prune_cli.common.errors import NumericalError
-from prune_cli.common.terminal import EpochProgress
+from prune_cli.common.terminal import EpochProgress, note
 from prune_cli.masks.mask import Mask
-from prune_cli.masks.survivors import SurvivorOptimizer
+from prune_cli.training.checkpoint import Checkpoint, Keeper, Progress, Row
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.recipe import Recipe
+from prune_cli.training.state import State, generators, restore_generators
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Feed:
-    """The data of a training run: batches of each epoch, their number, and what is evaluated after it, by split."""
+    """The data of a training run: the batches of an epoch from one of them on, their number, and what is evaluated
+    after it, by split."""
 
-    train: Callable[[int], Batches]
+    train: Callable[[int, int], Batches]
     steps: int
     evaluations: Mapping[str, Callable[[], Batches]]
 
 
-def fine_tune(model: nn.Module, mask: Mask, recipe: Recipe, feed: Feed, precision: str, title: str) -> list[Row]:
+def fine_tune(
+    model: nn.Module,
+    mask: Mask,
+    recipe: Recipe,
+    feed: Feed,
+    precision: str,
+    title: str,
+    keeper: Keeper | None = None,
+) -> list[Row]:
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
 
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
     moving average, and the model ends as it. Without an epoch the one row, epoch -1, is that of the model as it is.
-    Raises NumericalError for a loss that is not finite.
+    A keeper's checkpoint is gone on from, to the same bits; Ctrl-C then writes one more and raises Stopped. Raises
+    NumericalError for a loss that is not finite.
     """
     if not recipe.epochs:
         return [_untrained(model, feed, precision)]
-    average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
-    optimizer = SurvivorOptimizer(
-        model, mask, recipe.optimizer, weight_decay=recipe.weight_decay, **recipe.optimizer_options()
-    )
-    schedule = recipe.learning_rates(optimizer.inner)
-    rows = []
-    with EpochProgress(title, recipe.epochs, feed.steps) as progress:
-        for epoch in range(recipe.epochs):
-            start = time.perf_counter()
-            lr = optimizer.inner.param_groups[0]["lr"]
-            loss = _train_epoch(model, average, optimizer, recipe, feed.train(epoch), precision, progress, epoch)
-            evaluated = _evaluate_all(average.module if average else model, feed, precision)
-            row = {"epoch": epoch, "lr": lr, "train_loss": loss, **evaluated}
-            rows.append(row | {"seconds": time.perf_counter() - start})
-            progress.epoch(rows[-1], row[f"{judge(feed.evaluations)}_accuracy"])
-            schedule.step(epoch + 1)
-    optimizer.close()
-    if average is not None:
-        model.load_state_dict(average.module.state_dict())
+    state = State(model, mask, recipe)
+    with EpochProgress(title, recipe.epochs, feed.steps) as shown:
+        rows = _Run(state, recipe, feed, precision, shown, keeper).rows()
+    state.finish()
     return rows
 
 
 def _untrained(model: nn.Module, feed: Feed, precision: str) -> Row:
     start = time.perf_counter()
-    row = {"epoch": -1, "lr": 0.0, "train_loss": math.nan, **_evaluate_all(model, feed, precision)}
+    row = {"epoch": -1, "lr": 0.0, "train_loss": math.nan}
+    for split, batches in feed.evaluations.items():
+        row |= _evaluated(model, split, batches(), precision)
     return row | {"seconds": time.perf_counter() - start}
+
+
+def _evaluated(model: nn.Module, split: str, batches: Batches, precision: str) -> Row:
+    found = evaluate(model, batches, precision)
+    return {f"{split}_loss": found.loss, f"{split}_accuracy": found.accuracy}
 
 
 def judge(splits: Iterable[str]) -> str:
@@ -82,34 +84,108 @@ def best_row(rows: list[Row]) -> tuple[Row, str]:
     return max(rows, key=lambda row: row[f"{split}_accuracy"]), split
 
 
-def _train_epoch(
-    model: nn.Module,
-    average: ModelEmaV3 | None,
-    optimizer: SurvivorOptimizer,
-    recipe: Recipe,
-    batches: Batches,
-    precision: str,
-    progress: EpochProgress,
-    epoch: int,
-) -> float:
-    """One pass over the batches. Returns the mean loss a sample."""
-    model.train()
-    total, samples = 0.0, 0
-    for step, (x, y) in enumerate(batches):
+class _Run:
+    """A training run as it goes: what it changes, and where it is."""
+
+    def __init__(
+        self, state: State, recipe: Recipe, feed: Feed, precision: str, shown: EpochProgress, keeper: Keeper | None
+    ):
+        self.state, self.recipe, self.feed, self.precision = state, recipe, feed, precision
+        self.shown, self.keeper, self.at = shown, keeper, Progress()
+        self._device = next(state.model.parameters()).device
+        self._drawn: Mapping[str, Tensor] | None = None  # generators of the checkpoint, until the first batch is there
+        self._generators: Mapping[str, Tensor] = {}  # as they were at the end of the epoch's batches
+        self._start = 0.0
+
+    def rows(self) -> list[Row]:
+        """Train to the end, from the checkpoint on if there is one."""
+        if self.keeper is None:
+            return self._epochs()
+        self._resume(self.keeper)
+        with interrupts.patient():
+            return self._epochs()
+
+    def _resume(self, keeper: Keeper) -> None:
+        found = keeper.load()
+        if found is not None:
+            self.state.restore(found.tensors, found.scalars)
+            self.at, self._drawn = found.progress, found.tensors
+            self.shown.skip(self.at.epoch * self.feed.steps + self.at.step)
+            note(f"goes on from its checkpoint: epoch {self.at.epoch + 1}, after batch {self.at.step}")
+
+    def _epochs(self) -> list[Row]:
+        while self.at.epoch < self.recipe.epochs:
+            self._start = time.perf_counter() - self.at.seconds
+            self.state.begin_epoch(self.at.epoch)
+            self._train()
+            row = {"epoch": self.at.epoch, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
+            row |= self._evaluate() | {"seconds": self._seconds()}
+            self.at = self.at.after_epoch(row)
+            self.shown.epoch(row, row[f"{judge(self.feed.evaluations)}_accuracy"])
+        return list(self.at.rows)
+
+    def _train(self) -> None:
+        """The batches of the epoch that are left."""
+        self.state.model.train()
+        for x, y in self._batches():
+            self._step(x, y)
+            if self.keeper is not None and self.keeper.due(self.at.epoch * self.feed.steps + self.at.step):
+                self._save()
+            self._heed()
+        self._generators = generators(self._device)
+
+    def _batches(self) -> Batches:
+        """A loader draws once from the global generator when it opens: what a checkpoint holds is set after that."""
+        batches = iter(self.feed.train(self.at.epoch, self.at.step))
+        first = list(islice(batches, 1))
+        if self._drawn is not None:
+            restore_generators(self._drawn, self._device)
+            self._drawn = None
+        return chain(first, batches)
+
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        optimizer = self.state.optimizer
         optimizer.zero_grad()
-        value = _backward(model, x, y, recipe, precision)
+        value = _backward(self.state.model, x, y, self.recipe, self.precision)
         if not math.isfinite(value):
-            raise NumericalError(
-                f"the loss is {value} while training", f"epoch {epoch}, batch {step}", "a lower recipe.lr"
-            )
-        if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(optimizer.parameters, recipe.clip_norm)
+            where = f"epoch {self.at.epoch}, batch {self.at.step}"
+            raise NumericalError(f"the loss is {value} while training", where, "a lower recipe.lr")
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(optimizer.parameters, self.recipe.clip_norm)
         optimizer.step()
-        if average is not None:
-            average.update(model)
-        total, samples = total + value * len(y), samples + len(y)
-        progress.step(value)
-    return total / samples
+        if self.state.average is not None:
+            self.state.average.update(self.state.model)
+        self.at = self.at.after_batch(value, len(y))
+        self.shown.step(value)
+
+    def _evaluate(self) -> Row:
+        row: Row = {}
+        for split, batches in self.feed.evaluations.items():
+            row |= _evaluated(self.state.judged, split, self._watched(batches()), self.precision)
+        return row
+
+    def _watched(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
+            self._heed(self._generators)
+            yield batch
+
+    def _heed(self, drawn: Mapping[str, Tensor] | None = None) -> None:
+        """Save and stop if that has been asked for."""
+        if self.keeper is not None and interrupts.requested():
+            self._save(drawn)
+            note(
+                f"stopped in epoch {self.at.epoch + 1}, after batch {self.at.step}; the same command goes on from there"
+            )
+            raise interrupts.Stopped
+
+    def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:
+        assert self.keeper is not None
+        drawn = generators(self._device) if drawn is None else drawn
+        progress = replace(self.at, seconds=self._seconds())
+        self.keeper.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._start
 
 
 def _backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision: str) -> float:
@@ -125,11 +201,3 @@ def _backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision:
         part.backward()
         loss += part.item()
     return loss
-
-
-def _evaluate_all(model: nn.Module, feed: Feed, precision: str) -> Row:
-    row: Row = {}
-    for split, batches in feed.evaluations.items():
-        found = evaluate(model, batches(), precision)
-        row |= {f"{split}_loss": found.loss, f"{split}_accuracy": found.accuracy}
-    return row

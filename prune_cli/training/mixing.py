@@ -15,15 +15,16 @@ Batch = tuple[Tensor, Tensor]
 
 
 def cut_and_mixed(
-    batches: Iterable[Batch], alpha: float, prob: float, classes: int, seed: int, epoch: int
+    batches: Iterable[Batch], alpha: float, prob: float, classes: int, seed: int, epoch: int, first: int = 0
 ) -> Iterator[Batch]:
     """(inputs_BCHW, targets_BK), targets the shares of the classes in each image; label smoothing is left to the loss.
 
     One rectangle a batch, of a share drawn from Beta(alpha, alpha), mixes it with probability prob. timm mixes pairs, so
-    a batch with an odd number of images loses its last one. The draws depend on (seed, epoch, batch) alone.
+    a batch with an odd number of images loses its last one. The draws depend on (seed, epoch, batch) alone; first: the
+    number of the first batch.
     """
     mix = Mixup(mixup_alpha=0.0, cutmix_alpha=alpha, prob=prob, mode="batch", label_smoothing=0.0, num_classes=classes)
-    for number, (x, y) in enumerate(batches):
+    for number, (x, y) in enumerate(batches, first):
         even = len(y) - len(y) % 2
         if even:
             with _numpy_seeded(seed, "cutmix", epoch, number):  # timm draws from numpy's global generator

@@ -146,6 +146,21 @@ def test_a_share_of_units_that_is_no_whole_number_is_rounded() -> None:
     assert own.accuracy.iloc[0] == pytest.approx(evaluate(model(), held()).accuracy)
 
 
+def test_where_nothing_is_removed_the_recurrence_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every order of removal begins there, and the readout is that of all units throughout."""
+    stayed, original = [], ablation.hidden_states
+
+    def watched(lstm: torch.nn.LSTM, gates_BTG: Tensor, keep_U: Tensor) -> Tensor:
+        stayed.append(int(keep_U.sum()))
+        return original(lstm, gates_BTG, keep_U)
+
+    monkeypatch.setattr(ablation, "hidden_states", watched)
+    table = curves(Probe.of(model(), held()), {"te": torch.arange(UNITS).double()}, seed=0, draws=2)
+    assert stayed.count(UNITS) == 1
+    removing = (table.removed > 0) & (table.placement == "recurrence")
+    assert len(stayed) == 1 + removing.sum()
+
+
 # -- Claims ----------------------------------------------------------------------------------------------------------
 
 RUNS = {  # accuracies of (measure, keep) at one fraction, a column a run

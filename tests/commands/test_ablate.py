@@ -11,6 +11,8 @@ from conftest import Answer, everything_in
 from safetensors.torch import save_file
 from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
 
+from prune_cli.data.action_mnist import ActionMnist
+from prune_cli.data.splits import Splits
 from prune_cli.models.lstm128 import ClipClassifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -112,6 +114,22 @@ def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run,
     assert again.err.count("this run is finished") == 4  # two trainings, two ablations
     trained = run("train", *(word for word in words if not word.startswith("seed")), "--json").json
     assert trained["hash"] in {path.parent.name for path in (here / "runs/train").glob("*/manifest.json")}
+
+
+@pytest.mark.parametrize("words", [FILED, (*SMALL, "recipe=smoke", "seed=0,1")], ids=["a file", "trained"])
+def test_a_dataset_is_opened_once_for_all_models_and_measures(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    weights(here)
+    opened, original = [], ActionMnist.load
+
+    def watched(dataset: ActionMnist, home: Path) -> Splits:
+        opened.append(home)
+        return original(dataset, home)
+
+    monkeypatch.setattr(ActionMnist, "load", watched)
+    ablated(run, *words)
+    assert len(opened) == 1
 
 
 def test_one_model_has_no_interval(run: Run, here: Path) -> None:

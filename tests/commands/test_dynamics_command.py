@@ -208,6 +208,19 @@ def test_torch_has_as_many_threads_afterwards_as_before(run: Run, made: Made, mo
     assert torch.get_num_threads() == 2
 
 
+def test_what_nothing_is_removed_from_is_measured_once(run: Run, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stands in each order, with the numbers of `test_nothing_removed_is_the_same_in_all_orders`."""
+    stayed, original = [], command.exponents
+
+    def watched(model: nn.Module, clips: Tensor, keep: dict[str, Tensor]) -> Any:
+        stayed.append(int(keep["lstm"].sum()))
+        return original(model, clips, keep)
+
+    monkeypatch.setattr(command, "exponents", watched)
+    assert run(*SEEN, f"model.weights={made.file}", "scorer=weight_norm").code == 0
+    assert stayed == [6, *(3 * [3, 1])]
+
+
 def test_without_weights_it_is_trained_first(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the recipe; the weights that this leaves give the same."""
     monkeypatch.setattr(ablation, "FRACTIONS", (0.0,))

@@ -33,7 +33,7 @@ def test_a_second_sweep_computes_nothing_and_a_table_can_be_made_again(run: Run,
     words = ("sweep", *SMOKE, "scorer=magnitude,random")
     run(*words)
     before = (here / "results/table1.csv").read_text()
-    assert run(*words).err.count("this run is finished") == 2
+    assert "2 runs, 2 of them finished" in run(*words).err
     (here / "results/table1.csv").unlink()
     assert run("table", "1").code == 0
     assert (here / "results/table1.csv").read_text() == before
@@ -48,18 +48,24 @@ def test_a_table_without_some_runs_is_written_and_names_them(run: Run, here: Pat
     assert "missing: ViT-micro" in answer.err and "Random" in answer.err
 
 
-def test_a_run_that_fails_does_not_stop_the_others(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune_cli.scorers.magnitude import Magnitude
+FAILING = ("sweep", *SMOKE, "scorer=magnitude", "recipe.optimizer=sgd", "recipe.lr=1e30,1e-3")
 
-    def fail(*_: object) -> None:
-        raise NumericalError("the loss is nan while scoring", "scoring batch 0")
 
-    monkeypatch.setattr(Magnitude, "__call__", fail)
-    answer = run("sweep", *SMOKE, "scorer=magnitude,random", "--json")
+def test_a_run_that_fails_does_not_stop_the_others(run: Run, here: Path) -> None:
+    answer = run(*FAILING, "--json")
     assert answer.code == 1
     assert len(answer.json["runs"]) == 1
-    assert "scoring batch 0" in answer.json["failed"][0]
+    (failed,) = answer.json["failed"]
+    assert "the loss is" in failed["reason"][0] and "epoch 0" in failed["reason"][1]
+    assert any("NumericalError" in line for line in failed["log"])
     assert everything_in(here / "results") >= TABLES
+    preview = run(*FAILING, "--dry-run")
+    assert "1 done, 0 running, 1 failed, 0 pending" in preview.out
+
+
+def test_fail_fast_starts_nothing_after_a_failure(run: Run) -> None:
+    answer = run(*FAILING, "--fail-fast", "--json")
+    assert (answer.code, len(answer.json["runs"]), len(answer.json["failed"])) == (1, 0, 1)
 
 
 def test_every_point_is_checked_before_the_first_runs(run: Run, here: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -236,20 +237,27 @@ def test_a_missing_folder_is_answered_in_the_same_way(tmp_path: Path) -> None:
     assert error.hint == "dataset.download=true, or dataset.root=FOLDER with cifar-100-python"
 
 
-def test_a_missing_dataset_is_fetched_by_torchvision_where_that_is_wanted(
+def test_a_missing_dataset_is_fetched_and_unpacked_where_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_cifar(tmp_path / "theirs", 10, **COUNTS[10])
-    published(monkeypatch, tmp_path / "theirs/cifar-10-batches-py")
+    write_cifar(tmp_path / "same", 10, **COUNTS[10])
+    write_archive(tmp_path / "theirs", 10, **COUNTS[10])
+    archive = tmp_path / "theirs/cifar-10-python.tar.gz"
+    published(monkeypatch, tmp_path / "same/cifar-10-batches-py", archive)
     fetched = []
 
-    def fetch(_: CIFAR10) -> None:
-        fetched.append(write_cifar(tmp_path / "home/cifar10", 10, **COUNTS[10]))
+    def fetch(url: str, root: Path, filename: str, md5: str) -> None:
+        fetched.append((url, md5))
+        shutil.copy(archive, root / filename)
 
-    monkeypatch.setattr(CIFAR10, "download", fetch)
+    monkeypatch.setattr("prune_cli.data.cifar.download_url", fetch)
+    home = tmp_path / "home/cifar10"
     for _ in range(2):
         assert len(load(None, home=tmp_path / "home", download=True, verify=True).train) == 200
-    assert len(fetched) == 1
+    assert fetched == [(CIFAR10.url, CIFAR10.tgz_md5)]
+    assert sorted(path.name for path in home.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
+    (home / "cifar-10-python.tar.gz").unlink()
+    assert len(load(None, home=tmp_path / "home", verify=True).train) == 200
 
 
 @pytest.mark.parametrize("failure", [URLError("no network"), RuntimeError("File not found or corrupted.")])
@@ -259,7 +267,7 @@ def test_a_download_that_fails_is_answered_in_three_lines(
     def fail(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
+    monkeypatch.setattr("prune_cli.data.cifar.download_url", fail)
     error = refused(tmp_path / "new/cifar-10-batches-py", download=True)
     assert "could not be fetched" in error.what
     assert error.where == str(tmp_path / "new")

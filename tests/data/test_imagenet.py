@@ -206,7 +206,7 @@ def test_a_missing_split_is_answered_with_what_to_put_where(root: Path, split: s
     assert "dataset.root" in str(error.hint)
 
 
-def test_the_archives_are_left_to_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_folders_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for archive in ARCHIVES:
         (tmp_path / archive).touch()
     unpacked = []
@@ -217,7 +217,7 @@ def test_the_archives_are_left_to_torchvision(tmp_path: Path, monkeypatch: pytes
         (root / "aside" / split).rename(root / split)
         shutil.rmtree(root / "aside")
 
-    monkeypatch.setattr(imagenet, "ImageNet", unpack)
+    monkeypatch.setattr(imagenet, "_unpack", unpack)
     for _ in range(2):
         assert load(tmp_path).classes == CLASSES
     assert unpacked == ["train", "val"]

@@ -291,6 +291,26 @@ def test_the_images_count_and_not_where_they_are(tmp_path: Path) -> None:
     assert first.folder(tmp_path) != second.folder(tmp_path)
 
 
+def test_each_image_is_hashed_once_and_again_where_it_has_changed(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greys, hashed, original = write_folder(tmp_path / "uiuc", kinds=1), [], textures.sha256
+
+    def watched(path: Path) -> str:
+        hashed.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(textures, "sha256", watched)
+    words = ["build-data", "dataset=uiuc_video", f"dataset.textures={tmp_path / 'uiuc'}", "dataset.frame_size=8"]
+    first = run(*words, "dataset.clips_per_image=1", "--json")
+    assert (first.code, sorted(hashed)) == (0, sorted(greys))
+    image = tmp_path / "uiuc/T01/T01_07.jpg"
+    image.write_bytes(image.read_bytes() + b"more")
+    second = run(*words, "dataset.clips_per_image=1", "--json")
+    assert (second.code, hashed[len(greys) :]) == (0, ["T01_07.jpg"])
+    assert first.json["digest"] != second.json["digest"]
+
+
 def spoil(folder: Path, kind: str) -> Path:
     path = folder / "T01/T01_07.jpg"
     path.write_bytes(b"this is no picture" if kind == "text" else path.read_bytes()[:-120])

@@ -34,7 +34,7 @@ def shuffled(epoch: int) -> Batches:
 
 def feed(train: Callable[[int], Batches] = shuffled, validation: bool = True) -> Feed:
     held = {"validation": lambda: batches(64, 80)} if validation else {}
-    return Feed(train, 4, held | {"test": lambda: batches(80, 96)})
+    return Feed(lambda epoch, first: train(epoch)[first:], 4, held | {"test": lambda: batches(80, 96)})
 
 
 def model(seed: int = 0) -> nn.Module:

@@ -1,0 +1,56 @@
+"""From the words of the command line to the points of a grid, each checked, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prune_cli import pipeline
+from prune_cli.common.errors import ConfigError
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.overrides import axis, parse
+from prune_cli.config.schema import Settings
+from prune_cli.runs.places import Places
+from prune_cli.sweeps.plan import expand, references, with_grid
+
+Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
+
+
+def settings_of(
+    words: Iterable[str],
+    places: Places,
+    with_references: bool = False,
+    otherwise: Callable[[Settings], Mapping[str, list[Any]]] | None = None,
+) -> list[Settings]:
+    """The settings of every point, all checked before any work starts. Raises ConfigError.
+
+    otherwise: the axes where neither the words nor an experiment have any, found from the one run that was typed.
+    """
+    catalogue, composer = Catalogue(places.configs), pipeline.composer(places)
+    fixed, typed = parse(words, catalogue)
+    if "experiment" in typed:
+        raise ConfigError("a sweep has one experiment", "experiment", "prune-cli sweep experiment=NAME")
+    values: Mapping[str, list[Any]] = composer.grid(fixed)
+    if otherwise is not None and not (typed or values):
+        values = otherwise(composer.settings(fixed))
+    grid = {key: axis(key, points, catalogue) for key, points in values.items()}
+    points = expand(fixed, with_grid(fixed, typed, grid))
+    if with_references:
+        points += references(points)
+    return [composer.settings(point) for point in points]
+
+
+def plan(words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True) -> Planned:
+    """The jobs of a sweep by hash, each once. Raises RequestError."""
+    return jobs_of(settings_of(words, places, with_references), places, "prune", fetch)
+
+
+def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True) -> Planned:
+    """The jobs of points that are runs of this kind, by hash, each once. Raises RequestError."""
+    workshop = pipeline.Workshop(places, fetch)
+    planned: Planned = {}
+    for settings in points:
+        job = workshop.job(settings)
+        found = pipeline.describe(job, kind, *workshop.outline(job))
+        planned.setdefault(found["hash"], (job, found))
+    return planned

@@ -1,0 +1,64 @@
+"""`prune-cli verify`: whether every file of a run is what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prune_cli.common.errors import RequestError
+from prune_cli.common.terminal import print_table
+from prune_cli.runs.files import FILES, DamagedError, check, read_sealed
+from prune_cli.runs.status import MANIFEST
+from prune_cli.runs.store import CHECKPOINT, PACKED, SCORED, find
+
+RECORDS = (MANIFEST, CHECKPOINT, SCORED)  # each names files with their sha256
+
+
+def verify(runs: Iterable[str], runs_dir: Path) -> list[dict[str, Any]]:
+    """What was checked of each run, or of all there are: the number of files, and what is wrong. Raises RequestError."""
+    folders = [find(runs_dir, run) for run in runs] or there(runs_dir, RECORDS)
+    return [_verified(folder) for folder in folders]
+
+
+def there(runs_dir: Path, records: Iterable[str]) -> list[Path]:
+    """Every run folder that holds one of these records. Raises RequestError where there is none."""
+    found = {path.parent for record in records for path in runs_dir.glob(f"*/*/{record}")}
+    if not found:
+        raise RequestError("there is no run", str(runs_dir), "--runs-dir DIR, or prune-cli prune")
+    return sorted(found)
+
+
+def show_verified(found: list[dict[str, Any]]) -> None:
+    """Print a row a run."""
+    rows = [(run["run"], run["files"], "; ".join(run["damaged"]) or run["state"]) for run in found]
+    print_table("", ("run", "files", "what was found"), rows)
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    """A record that is older than digests names no files: nothing of its run can be checked."""
+    files, damaged = 0, []
+    for name in RECORDS:
+        try:
+            record = read_sealed(folder / name) if (folder / name).exists() else {}
+        except DamagedError as error:
+            damaged.append(_line(error))
+            continue
+        for file, digest in _listed(folder, record):
+            files += 1
+            try:
+                check(folder / file, digest)
+            except DamagedError as error:
+                damaged.append(_line(error))
+    state = "no digests" if not files and not damaged else "whole"
+    return {"run": str(folder), "files": files, "damaged": damaged, "state": state}
+
+
+def _listed(folder: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The files that a record names; of a packed run those that were kept."""
+    files = record.get(FILES, {})
+    return [(name, digest) for name, digest in files.items() if not record.get(PACKED) or (folder / name).exists()]
+
+
+def _line(error: DamagedError) -> str:
+    return f"{Path(error.where or '').name}: {error.what}"

@@ -1,0 +1,137 @@
+"""Tar archives, gzipped or not, read and unpacked as if each of them were hostile.
+
+Absolute names, `..`, links and devices are refused, and what would unpack to more than it may: a bomb is never expanded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tarfile import TarFile, TarInfo
+from typing import IO, Any
+
+from prune_cli.common.errors import DataError
+
+CHUNK = 2**20  # bytes that are unpacked at once; a header that is longer is no honest one
+FREE = 2**26  # bytes that are no bomb, however few they are packed in
+RATIO = 100  # of unpacked to packed bytes beyond that; photographs have about 1
+MAGIC = b"\x1f\x8b"  # of gzip
+BROKEN = (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an honest archive may hold: bytes when unpacked, its headers among them, and members."""
+
+    bytes: int
+    members: int
+
+
+def at_most(packed: int, limit: int) -> int:
+    """How many bytes `packed` bytes may unpack to, where `limit` is the most whatever they are packed in."""
+    return min(limit, max(FREE, RATIO * packed))
+
+
+def read(archive: Path, folder: str, limits: Limits) -> dict[str, bytes]:
+    """The files of one folder of the archive by their names; nothing is written. Raises DataError."""
+    found = {}
+    with _opened(archive, limits) as stream:
+        for tar, member in _members(stream, str(archive), limits):
+            parent, _, name = member.name.removeprefix("./").rpartition("/")
+            if parent == folder and member.isfile():
+                found[name] = b"".join(_chunks(tar, member))
+    return found
+
+
+def unpack(archive: Path, folder: Path, limits: Limits, inner: bool = False) -> None:
+    """Unpack all of the archive into an empty folder. Raises DataError that names the archive and the member.
+
+    inner: each .tar in it becomes a folder of what is in that one.
+    """
+    with _opened(archive, limits) as stream:
+        for tar, member in _members(stream, str(archive), limits):
+            packed = tar.extractfile(member) if inner and member.name.endswith(".tar") else None
+            if packed is None:
+                tar.extract(member, folder, filter="data")
+                continue
+            place = folder / member.name.removesuffix(".tar")
+            for part, file in _members(_Capped(packed, stream.limit), f"{archive}: {member.name}", limits):
+                part.extract(file, place, filter="data")
+
+
+class _Capped:
+    """What tarfile reads from: a chunk at once and `limit` bytes in all, whatever the headers ask for."""
+
+    def __init__(self, stream: Any, limit: int):
+        self._stream, self.limit = stream, limit
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        """The next bytes. Raises ReadError."""
+        if not 0 <= size <= CHUNK:
+            raise tarfile.ReadError(f"a header in it takes {size:,} bytes")
+        self._check(self.tell())
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        """Skip to a place. Raises ReadError."""
+        self._check(place)
+        return self._stream.seek(place)
+
+    def seekable(self) -> bool:
+        """It is, for all that tarfile does."""
+        return True
+
+    def _check(self, place: int) -> None:
+        if place > self.limit:
+            raise tarfile.ReadError(f"it unpacks to more than {self.limit:,} bytes")
+
+
+@contextmanager
+def _opened(archive: Path, limits: Limits) -> Iterator[_Capped]:
+    """The tar itself. Raises DataError for whatever is wrong with it while it is read."""
+    try:
+        with archive.open("rb") as packed:
+            zipped = packed.read(len(MAGIC)) == MAGIC
+            packed.seek(0)
+            limit = at_most(archive.stat().st_size, limits.bytes) if zipped else limits.bytes
+            yield _Capped(gzip.GzipFile(fileobj=packed) if zipped else packed, limit)
+    except BROKEN as error:
+        raise _refused(str(archive), f"this file is damaged: {error}") from None
+
+
+def _members(stream: _Capped, where: str, limits: Limits) -> Iterator[tuple[TarFile, TarInfo]]:
+    """Every member, harmless, before any of its bytes is read. Raises DataError that names the first that is not."""
+    with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]
+        for number, member in enumerate(tar, 1):
+            if number > limits.members:
+                raise _refused(where, f"this archive has more than {limits.members:,} members")
+            if fault := _fault(member, stream.limit):
+                raise _refused(f"{where}: {member.name!r}", f"this member {fault}")
+            yield tar, member
+
+
+def _fault(member: TarInfo, limit: int) -> str | None:
+    """Why this member is not read, or None."""
+    if any(path.anchor or ".." in path.parts for path in (PurePosixPath(member.name), PureWindowsPath(member.name))):
+        return "leads out of its folder"
+    if not member.isdir() and (not member.isreg() or member.issparse()):
+        return "is neither a file nor a folder"
+    if member.size < 0 or member.offset_data + member.size > limit:
+        return f"would unpack to more than {limit:,} bytes"
+    return None
+
+
+def _chunks(tar: TarFile, member: TarInfo) -> Iterator[bytes]:
+    content = tar.extractfile(member)
+    assert content is not None  # as a file has some
+    return iter(lambda: content.read(CHUNK), b"")
+
+
+def _refused(where: str, what: str) -> DataError:
+    return DataError(what, where, "fetch the published archive again")

@@ -1,0 +1,164 @@
+"""One run as a child process: a crash, a kill by the kernel or a full GPU takes down that run alone.
+
+The sweep speaks to its children, wherever a launcher has started them, by files in its scratch folder `home`:
+stop (write a checkpoint and end), kill (end at once), quiet (keep stderr in the log), fail-fast (a failure is a stop).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prune_cli.common.errors import PruneCliError, told
+from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
+from prune_cli.sweeps.gpus import Claim, claimed
+
+STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
+REQUEST, LOG = "request.json", "output.log"
+INTERRUPTED = 130  # the exit code of a run that was stopped
+POLL = 0.2  # seconds between two looks at the files of home
+GRACE = 10.0  # seconds that the other processes of a run have to end by themselves, once one of them has failed
+
+
+def run_child(folder: Path, home: Path) -> int:
+    """Run `python -m prune_cli run FOLDER` in a session of its own and wait for it, whatever becomes of it.
+
+    Returns its exit code: -N where signal N ended it, 130 where it was stopped, or not started because of home/stop.
+    The run's status file has the code too, and one death more where the child had no time to say what went wrong.
+    """
+    if (home / STOP).exists():
+        return INTERRUPTED
+    try:
+        code = _run(folder, home)
+    except (PruneCliError, OSError) as error:  # too few GPUs; no such cwd; no memory for one more process
+        end(folder, FAILED, tuple(told(error)))
+        code = PruneCliError.exit_code
+    if code not in (0, INTERRUPTED) and (home / FAIL_FAST).exists():
+        (home / STOP).touch()
+    return code
+
+
+def command(folder: Path) -> list[str]:
+    """What starts a run. -P: the folder in which the sweep was typed is not searched, it may hold a random.py."""
+    return [sys.executable, "-P", "-m", "prune_cli", "run", str(folder)]
+
+
+def _run(folder: Path, home: Path) -> int:
+    request, before = _request(folder), read_status(folder)
+    count = int(request.get("processes", 1))
+    with claimed(0 if request.get("device") == "cpu" else count, (home / STOP).exists) as claim:
+        if claim is None:
+            return INTERRUPTED
+        children = _Children(home)
+        try:
+            _start(children, folder, request, count, claim)
+            children.wait()
+        finally:
+            children.kill()
+    return _record(folder, before, children)
+
+
+def _request(folder: Path) -> dict[str, Any]:
+    """cwd: where the sweep was typed. processes: how many the run has. device: of the run. All may be missing."""
+    path = folder / REQUEST
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _start(children: _Children, folder: Path, request: dict[str, Any], count: int, claim: Claim) -> None:
+    with (folder / LOG).open("ab") as log:
+        options: dict[str, Any] = {
+            "cwd": request.get("cwd"),
+            "stdin": subprocess.DEVNULL,
+            "stdout": log,
+            "stderr": log if (children.home / QUIET).exists() else None,
+            "start_new_session": True,  # Ctrl-C in the terminal is for the sweep, which passes it on
+            "pass_fds": claim.descriptors,
+        }
+        for rank in _ranks(count):
+            environment = os.environ | claim.environment() | rank
+            children.all.append(subprocess.Popen(command(folder), env=environment, **options))
+
+
+def _ranks(count: int) -> list[dict[str, str]]:
+    """What each process of a run has in its environment: as under torchrun, whose workers, in sessions that it makes
+    itself, would outlive it where it is killed, and whose exit code is 1 whatever signal has ended one of them."""
+    if count == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    world = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count)
+    ranks = ({"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": threads} for rank in range(count))
+    return [{name: str(value) for name, value in (world | rank).items()} for rank in ranks]
+
+
+@dataclass
+class _Children:
+    """The processes of one run: one, or one a GPU. told: whether the sweep has told them to end."""
+
+    home: Path
+    all: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    told: bool = False
+    _killed: set[int] = field(default_factory=set)
+
+    @property
+    def code(self) -> int:
+        """The exit code of those that ended by themselves: a signal's, else a failure's, else 0; 130 if none did."""
+        codes = (child.returncode for child in self.all if child.returncode and child.pid not in self._killed)
+        return min(codes, default=INTERRUPTED if self._killed else 0)
+
+    def wait(self) -> None:
+        """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellow has failed."""
+        patience = GRACE
+        while self._running():
+            self._obey()
+            if self.code and not self.told:
+                patience -= POLL
+                if patience < 0:
+                    self.kill()
+            try:
+                time.sleep(POLL)
+            except KeyboardInterrupt:  # Ctrl-C in the terminal reaches the workers of some launchers too
+                (self.home / STOP).touch()
+
+    def kill(self) -> None:
+        """End what still runs at once, with all that it has started."""
+        for child in self._running():
+            self._killed.add(child.pid)
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        return [child for child in self.all if child.poll() is None]
+
+    def _obey(self) -> None:
+        if (self.home / KILL).exists():
+            self.told = True
+            self.kill()
+        elif (self.home / STOP).exists() and not self.told:
+            self.told = True
+            for child in self._running():  # not its group: workers that load data have to go on meanwhile
+                child.send_signal(signal.SIGINT)
+
+
+def _record(folder: Path, before: Status | None, children: _Children) -> int:
+    """Enter how the run ended where it did not do so itself, and return its exit code."""
+    code, now = children.code, read_status(folder)
+    said = now.state if now is not None and now != before else None
+    if code and children.told and said != FAILED:
+        return INTERRUPTED
+    if code < 0 or (code and said not in (FAILED, STOPPED)):
+        died(folder, code)
+    elif code and now is not None:
+        write_status(folder, replace(now, code=code))
+    return code

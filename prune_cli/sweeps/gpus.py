@@ -1,0 +1,133 @@
+"""One run a GPU: the GPUs of this machine, each held by a lock that the system frees when its last holder dies.
+
+The lock is flock's, which belongs to an open file: a child process that is handed the descriptor holds the GPU as well,
+so it stays taken where the process that started the child is killed and the child lives on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from prune_cli.common.errors import PruneCliError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+LISTING = ("nvidia-smi", "--list-gpus")
+POLL = 0.2  # seconds between two looks for a free GPU
+
+
+@dataclass(frozen=True)
+class Claim:
+    """GPUs that are held. names: as CUDA_VISIBLE_DEVICES has them. descriptors: of their locks, for `pass_fds`."""
+
+    names: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to see these GPUs alone; nothing where there are none."""
+        return {VISIBLE: ",".join(self.names)} if self.names else {}
+
+
+@contextmanager
+def claimed(count: int, give_up: Callable[[], bool] = lambda: False) -> Iterator[Claim | None]:
+    """Wait for `count` free GPUs and hold them, all or none; None where `give_up` was true before they were free.
+
+    A claim of nothing where there is no GPU or none is wanted. Raises PruneCliError where there are too few GPUs.
+    """
+    locks = visible() if count else {}
+    if count > len(locks) > 0:
+        what = f"the run wants {count} GPUs, but there are {len(locks)}"
+        raise PruneCliError(what, f"{VISIBLE}={','.join(locks)}", "fewer processes a run")
+    claim = _wait(count, locks, give_up) if locks else Claim()
+    try:
+        yield claim
+    finally:
+        _close(claim.descriptors if claim else ())
+
+
+def visible() -> dict[str, str]:
+    """The GPUs that this process may use: their names in CUDA_VISIBLE_DEVICES -> the names of their locks.
+
+    A lock is named by the GPU's UUID where nvidia-smi tells it: two jobs of a cluster may both call theirs 0.
+    """
+    given, listed = os.environ.get(VISIBLE), _listed()
+    if given is None:
+        return {uuid: uuid for uuid in listed}
+    names = takewhile(_is_gpu, (word.strip() for word in given.split(",")))  # CUDA too stops at the first wrong one
+    return {name: _uuid(name, listed) for name in names}
+
+
+def _listed() -> list[str]:
+    """The UUIDs that nvidia-smi lists; where a GPU is split by MIG, those of its parts."""
+    try:
+        found = subprocess.run(LISTING, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    gpus = re.split(r"^(?=GPU )", found, flags=re.MULTILINE)
+    uuids = (re.findall(r"UUID: ([^)]+)\)", gpu) for gpu in gpus)
+    return [uuid for gpu in uuids for uuid in (gpu[1:] or gpu)]
+
+
+def _is_gpu(word: str) -> bool:
+    return word.isdigit() or word.startswith(("GPU-", "MIG-"))
+
+
+def _uuid(name: str, listed: list[str]) -> str:
+    split = any(uuid.startswith("MIG-") for uuid in listed)
+    return listed[int(name)] if name.isdigit() and not split and int(name) < len(listed) else name
+
+
+def _wait(count: int, locks: Mapping[str, str], give_up: Callable[[], bool]) -> Claim | None:
+    while (claim := _choose(count, locks)) is None and not give_up():
+        time.sleep(POLL)
+    return claim
+
+
+def _choose(count: int, locks: Mapping[str, str]) -> Claim | None:
+    """Free GPUs, or None where there are fewer than `count`. One process chooses at a time: two that want several
+    would else each take some and wait for the other for ever."""
+    folder = Path(tempfile.gettempdir()) / f"prune-cli-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    choosing = os.open(folder / "choosing.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    held: dict[str, int] = {}
+    try:
+        fcntl.flock(choosing, fcntl.LOCK_EX)
+        for name, lock in locks.items():
+            if len(held) < count and (descriptor := _take(folder / f"{_file_name(lock)}.lock")) is not None:
+                held[name] = descriptor
+        if len(held) == count:
+            return Claim(tuple(held), tuple(held.values()))
+        _close(held.values())
+        return None
+    finally:
+        os.close(choosing)
+
+
+def _take(path: Path) -> int | None:
+    """The descriptor of a lock that was free, else None."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    """Closed, never unlocked: a child that still lives goes on holding the lock."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _file_name(lock: str) -> str:
+    return lock.replace("/", "_")  # the first MIG drivers named a part MIG-GPU-…/1/0

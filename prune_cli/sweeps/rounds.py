@@ -1,0 +1,116 @@
+"""From planned runs to finished ones: launch what is left, look at the disk, and again."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.interrupts import answered
+from prune_cli.common.terminal import note
+from prune_cli.runs.status import DONE, FAILED, STATUS, read_status, state_of
+from prune_cli.sweeps.child import FAIL_FAST, KILL, QUIET, STOP
+
+LOOK = 1.0  # seconds between two looks at the runs
+ENDED = (DONE, FAILED)
+Tell = Callable[[Path, str], None]  # what came of a run: its folder, done or failed
+
+
+class Starts(Protocol):
+    """What starts runs and waits for them: sweeps.launch.Launcher."""
+
+    @property
+    def name(self) -> str:
+        """As it is typed."""
+
+    def launch(self, folders: Sequence[Path], home: Path) -> None:
+        """Start a process for each run folder and wait until all have ended."""
+
+
+def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast: bool, tell: Tell) -> bool:
+    """Bring every run to its end, done or failed. Returns whether it was stopped before that.
+
+    scratch: a folder for what launchers write. fail_fast: the first failure stops the others. tell: is called as runs
+    end. Runs that a launcher which raises has left are started again; so is one that was killed, once. Raises
+    PruneCliError if a launcher starts nothing.
+    """
+    for folder in folders:
+        (folder / STATUS).unlink(missing_ok=True)  # failures and deaths of earlier sweeps are forgiven
+    signals: list[int] = []
+    with _home(scratch, launcher.name != "basic", fail_fast) as home:
+        with answered(lambda count: _stop(home, signals, count)), _watched(folders, tell):
+            while (left := _left(folders)) and not (home / STOP).exists():
+                _launch(launcher, left, home)
+    return bool(signals and _left(folders))
+
+
+def _launch(launcher: Starts, folders: Sequence[Path], home: Path) -> None:
+    before = list(map(_told_of, folders))
+    reason = "it started nothing"
+    try:
+        launcher.launch(folders, home)
+    except Exception as error:  # launchers raise what they like, also for a run that was killed
+        reason = told(error)[0].removeprefix("error: ")
+        note(f"the launcher {launcher.name} failed ({reason}); what is left is started again")
+    if before == list(map(_told_of, folders)) and not (home / STOP).exists():
+        raise PruneCliError(f"no run was started: {reason}", f"--launcher {launcher.name}", "--launcher basic")
+
+
+def _left(folders: Sequence[Path]) -> list[Path]:
+    return [folder for folder in folders if state_of(folder) not in ENDED]
+
+
+def _told_of(folder: Path) -> tuple:
+    return state_of(folder), read_status(folder)
+
+
+@contextmanager
+def _home(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Path]:
+    """A folder through which this sweep speaks to its runs."""
+    home = scratch.absolute() / secrets.token_hex(4)
+    home.mkdir(parents=True)
+    for name, wanted in ((QUIET, quiet), (FAIL_FAST, fail_fast)):
+        if wanted:
+            (home / name).touch()
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop(home: Path, signals: list[int], count: int) -> None:
+    """Answer Ctrl-C: runs write a checkpoint and end; the second time they end at once."""
+    signals.append(count)
+    (home / (STOP if count == 1 else KILL)).touch()
+    (home / STOP).touch()
+    note("stopping: each run writes a checkpoint (Ctrl-C again: at once)" if count == 1 else "stopping at once")
+
+
+@contextmanager
+def _watched(folders: Sequence[Path], tell: Tell) -> Iterator[None]:
+    """Meanwhile, and once more at the end, say what came of each run as soon as it has ended."""
+    waiting, over = list(folders), threading.Event()
+
+    def look() -> None:
+        for folder in list(waiting):
+            if (state := state_of(folder)) in ENDED:
+                waiting.remove(folder)
+                tell(folder, state)
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        look()

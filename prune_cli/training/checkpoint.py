@@ -1,0 +1,105 @@
+"""A training run on the disk, between two of its steps: tensors in one file, and what names them, written last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from prune_cli.common.terminal import note
+from prune_cli.runs.files import FILES, DamagedError, read_sealed, read_tensors, sha256, write_sealed, write_tensors
+from prune_cli.runs.store import CHECKPOINT
+
+Row = dict[str, Any]
+TENSORS = ("checkpoint-a.safetensors", "checkpoint-b.safetensors")  # in turns: the one that is named is never written
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run is: `step` batches of `epoch` are done; their loss is summed over `samples`.
+
+    seconds: spent on this epoch. rows: those of the epochs before.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    samples: int = 0
+    seconds: float = 0.0
+    rows: tuple[Row, ...] = ()
+
+    def after_batch(self, loss: float, samples: int) -> Progress:
+        """One step further; loss: the mean over the samples of the batch."""
+        return replace(self, step=self.step + 1, loss=self.loss + loss * samples, samples=self.samples + samples)
+
+    def after_epoch(self, row: Row) -> Progress:
+        """At the beginning of the next epoch."""
+        return Progress(self.epoch + 1, rows=(*self.rows, row))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a training run needs to go on: tensors by name, and the optimiser's state that is no tensor."""
+
+    progress: Progress
+    tensors: Mapping[str, Tensor]
+    scalars: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """The checkpoint of the run in `folder`, renewed every `every` steps (None: only when the run is stopped)."""
+
+    folder: Path
+    every: int | None = None
+
+    def due(self, steps: int) -> bool:
+        """Whether a checkpoint should follow this step; steps: those of all epochs so far."""
+        return self.every is not None and steps % self.every == 0
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write it; the one before it counts until the last byte of this one is on the disk. Raises DiskFullError."""
+        before = self._record()
+        name = TENSORS[before is not None and TENSORS[0] in before[FILES]]
+        write_tensors(self.folder / name, checkpoint.tensors)
+        record = {"progress": asdict(checkpoint.progress), "scalars": dict(checkpoint.scalars)}
+        write_sealed(self.folder / CHECKPOINT, record | {FILES: {name: sha256(self.folder / name)}})
+        self._clear(but=name)
+
+    def load(self) -> Checkpoint | None:
+        """The checkpoint if there is one that can be believed; a damaged one is named in a note, and not used."""
+        try:
+            return self._load()
+        except DamagedError as error:
+            note(f"the checkpoint is not used, the run begins again: {error.what} ({error.where})")
+            return None
+
+    def _load(self) -> Checkpoint | None:
+        record = read_checkpoint(self.folder)
+        if record is None:
+            return None
+        ((name, digest),) = record[FILES].items()
+        tensors = read_tensors(self.folder / name, digest)
+        self._clear(but=name)
+        progress = Progress(**record["progress"])
+        return Checkpoint(replace(progress, rows=tuple(progress.rows)), tensors, record["scalars"])
+
+    def _record(self) -> dict[str, Any] | None:
+        try:
+            return read_checkpoint(self.folder)
+        except DamagedError:
+            return None
+
+    def _clear(self, but: str) -> None:
+        for name in TENSORS:
+            if name != but:
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What names the tensors of the checkpoint, or None where there is none. Raises DamagedError."""
+    path = folder / CHECKPOINT
+    return read_sealed(path) if path.exists() else None

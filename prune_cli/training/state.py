@@ -1,0 +1,101 @@
+"""Everything that training changes: weights, their average, the optimiser, the rate, and the generators that are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from prune_cli.masks.mask import Mask
+from prune_cli.masks.survivors import SurvivorOptimizer
+from prune_cli.training.recipe import Recipe
+
+MODEL, AVERAGE, OPTIMIZER, GENERATORS = "model/", "average/", "optimizer/", "generator/"
+
+
+class State:
+    """What a recipe trains and trains with. The weights that `mask` removes must be zero already."""
+
+    def __init__(self, model: nn.Module, mask: Mask, recipe: Recipe):
+        self.model = model
+        self.average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
+        self.optimizer = SurvivorOptimizer(
+            model, mask, recipe.optimizer, weight_decay=recipe.weight_decay, **recipe.optimizer_options()
+        )
+        self._schedule = recipe.learning_rates(self.optimizer.inner)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self.optimizer.inner.param_groups[0]["lr"]
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is evaluated."""
+        return self.model if self.average is None else self.average.module
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the rate of an epoch; timm has set that of epoch 0 when it made the schedule."""
+        if epoch:
+            self._schedule.step(epoch)
+
+    def finish(self) -> None:
+        """Give the model back to plain autograd; with an average, it ends as that."""
+        self.optimizer.close()
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state but for the generators, by names that `restore` knows."""
+        found = {MODEL + name: tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            found |= {AVERAGE + name: tensor for name, tensor in self.average.module.state_dict().items()}
+        return found | {key: value for key, value in self._optimizer_state().items() if isinstance(value, Tensor)}
+
+    def scalars(self) -> dict[str, Any]:
+        """What the optimiser keeps beside tensors."""
+        return {key: value for key, value in self._optimizer_state().items() if not isinstance(value, Tensor)}
+
+    def restore(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+        """Take the state that `tensors` and `scalars` gave."""
+        self.model.load_state_dict(_under(MODEL, tensors))
+        if self.average is not None:
+            self.average.module.load_state_dict(_under(AVERAGE, tensors))
+        self.optimizer.gather()
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in (_under(OPTIMIZER, tensors) | _under(OPTIMIZER, scalars)).items():
+            number, _, name = key.partition("/")
+            state.setdefault(int(number), {})[name] = value
+        inner = self.optimizer.inner
+        inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        state = self.optimizer.inner.state_dict()["state"]
+        return {f"{OPTIMIZER}{number}/{name}": v for number, part in state.items() for name, v in part.items()}
+
+
+def generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global generators, of the CPU and of the device: dropout draws from them."""
+    found = {f"{GENERATORS}cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found[f"{GENERATORS}cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        found[f"{GENERATORS}mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def restore_generators(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set the global generators to these states."""
+    states = _under(GENERATORS, tensors)
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
