@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 import shlex
 import subprocess
@@ -11,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from conftest import Answer, everything_in
 
 from prune_cli import pipeline
 from prune_cli.common.device import Compute
@@ -37,20 +38,131 @@ PARTS = {
     **{"compute": {"": Compute}, "scoring": {"": Scoring}},
 }
 OPTIONS = {group: sorted(found) for group, found in Catalogue().options.items()}
-MICRO, VIDEOS, STILL = ("vit_micro", "mixer_micro", "poolformer_micro"), ("action_mnist", "uiuc_video"), ("mnist5k", "optdigits")
-SMALL = [*((model, data) for model in MICRO for data in STILL), *(("lstm128", data) for data in (*VIDEOS, *VIDEOS, "mnist5k"))]
+MICRO, VIDEOS, STILL = (
+    ("vit_micro", "mixer_micro", "poolformer_micro"),
+    ("action_mnist", "uiuc_video"),
+    ("mnist5k", "optdigits"),
+)
+SMALL = [
+    *((model, data) for model in MICRO for data in STILL),
+    *(("lstm128", data) for data in (*VIDEOS, *VIDEOS, "mnist5k")),
+]
 GOOD = {group: names for group, names in OPTIONS.items() if group not in ("model", "dataset", "experiment")}
 GOOD["sparsity"] = [*(name for name in GOOD["sparsity"] if name != "custom"), "97.3", "0", "50"]
 NUMBERS = ("0", "1", "2", "3", "7", "50", "0.5", "97.3", "100", "-1", "-0.0", "1e-3", "1e400", "-1e400", "nan", "inf")
-HUGE = ("9" * 30, "-" + "9" * 30, "1_000", str(2**31), str(2**63), str(2**64), "1e18", "0x10", "1e-400", "00", "1.", ".5")
+HUGE = (
+    "9" * 30,
+    "-" + "9" * 30,
+    "1_000",
+    str(2**31),
+    str(2**63),
+    str(2**64),
+    "1e18",
+    "0x10",
+    "1e-400",
+    "00",
+    "1.",
+    ".5",
+)
 TEXTS = ("", "null", "true", "False", "auto", "cpu", "adam", "sgd", "global", "row", "2:4", "8:4", "packaged", "random")
-PATHS = ("../x", "packaged:../../x", "hub:../x", "/", ".", "..", "~", "~nobody/x", "/etc/passwd", "/dev/null", "a/b", "C:\\x")
-ODD = ("é", "日本", "\u202e", "\x00", "\n", "\t", "\x1b[31m", "a b", "'", '"', "''", '"a b"', "'a''b'", "\\", "\\'", "=", "a=b")
-SHAPES = ("[]", "[1,2]", "['a']", "[", "]", "{}", "{a:1}", "{a:{b:[]}}", "{", "(", ")", "[[[[]]]]", "[null]", "[*]", "[a*,b.*]")
-SWEEPS = ("1,2", "a,b", "range(1,3)", "range(3,1)", "range(0,1,0)", "choice(1,2)", "choice()", "glob(*)", "glob(x)", "interval(0,1)")
-CASTS = ("int(3)", "float(x)", "str(1)", "bool(2)", "json_str({})", "shuffle(1,2)", "sort(2,1)", "extend_list(a)", "f(x)")
-INTERPOLATED = ("${seed}", "${oc.env:HOME}", "${", "$", "$(id)", "`id`", ";id", "%s", "{0}", "???", "#", "@", "!!python/object:os")
-PATTERNS = ("[]", "['*']", "['blocks.*']", "[head.weight]", "['[']", "['blocks.0.*','blocks.*']", "[lstm.weight_hh_l0]", "[1]")
+PATHS = (
+    "../x",
+    "packaged:../../x",
+    "hub:../x",
+    "/",
+    ".",
+    "..",
+    "~",
+    "~nobody/x",
+    "/etc/passwd",
+    "/dev/null",
+    "a/b",
+    "C:\\x",
+)
+ODD = (
+    "é",
+    "日本",
+    "\u202e",
+    "\x00",
+    "\n",
+    "\t",
+    "\x1b[31m",
+    "a b",
+    "'",
+    '"',
+    "''",
+    '"a b"',
+    "'a''b'",
+    "\\",
+    "\\'",
+    "=",
+    "a=b",
+)
+SHAPES = (
+    "[]",
+    "[1,2]",
+    "['a']",
+    "[",
+    "]",
+    "{}",
+    "{a:1}",
+    "{a:{b:[]}}",
+    "{",
+    "(",
+    ")",
+    "[[[[]]]]",
+    "[null]",
+    "[*]",
+    "[a*,b.*]",
+)
+SWEEPS = (
+    "1,2",
+    "a,b",
+    "range(1,3)",
+    "range(3,1)",
+    "range(0,1,0)",
+    "choice(1,2)",
+    "choice()",
+    "glob(*)",
+    "glob(x)",
+    "interval(0,1)",
+)
+CASTS = (
+    "int(3)",
+    "float(x)",
+    "str(1)",
+    "bool(2)",
+    "json_str({})",
+    "shuffle(1,2)",
+    "sort(2,1)",
+    "extend_list(a)",
+    "f(x)",
+)
+INTERPOLATED = (
+    "${seed}",
+    "${oc.env:HOME}",
+    "${",
+    "$",
+    "$(id)",
+    "`id`",
+    ";id",
+    "%s",
+    "{0}",
+    "???",
+    "#",
+    "@",
+    "!!python/object:os",
+)
+PATTERNS = (
+    "[]",
+    "['*']",
+    "['blocks.*']",
+    "[head.weight]",
+    "['[']",
+    "['blocks.0.*','blocks.*']",
+    "[lstm.weight_hh_l0]",
+    "[1]",
+)
 FITTING = {  # values that an option of this name, or else of this type, may have, in range or nearly so
     "weights": ("packaged", "random", "packaged:600", "hub"),
     "prunable": PATTERNS,
@@ -70,7 +182,21 @@ FITTING = {  # values that an option of this name, or else of this type, may hav
 }
 TOP = ("seed", "mask", "scoring", "sweep", "nothing", "model.nothing", "model.name", "recipe.lr.x", "sparsity")
 VALUES = (NUMBERS, NUMBERS, HUGE, TEXTS, TEXTS, PATHS, ODD, SHAPES, SWEEPS, CASTS, INTERPOLATED)
-BROKEN = ("", "=", "==", "x", "+seed=1", "++seed=1", "~model", "~seed", "model@x=y", "hydra.run.dir=/tmp/x", "é=1", "model", "--")
+BROKEN = (
+    "",
+    "=",
+    "==",
+    "x",
+    "+seed=1",
+    "++seed=1",
+    "~model",
+    "~seed",
+    "model@x=y",
+    "hydra.run.dir=/tmp/x",
+    "é=1",
+    "model",
+    "--",
+)
 
 
 def words(number: int) -> list[str]:
@@ -91,12 +217,22 @@ def _word(draw: random.Random, chosen: dict[str, str], wild: float) -> str:
     if draw.random() < wild:
         group = draw.choice(GROUPS)
         odd = f"{draw.choice(TOP)}={_value(draw)}"
-        return draw.choice((f"{group}={_value(draw)}", f"{_key(draw, {})[0]}={_value(draw)}", odd, draw.choice(BROKEN), _garbled(draw, odd)))
+        return draw.choice(
+            (
+                f"{group}={_value(draw)}",
+                f"{_key(draw, {})[0]}={_value(draw)}",
+                odd,
+                draw.choice(BROKEN),
+                _garbled(draw, odd),
+            )
+        )
     key, kind = _key(draw, chosen)
     group = draw.choice([group for group in GOOD if group not in chosen])
     of_type = next((good for name, good in FITTING.items() if name in kind), TEXTS)
     good = FITTING.get(key) or FITTING.get(key.partition(".")[2]) or of_type
-    return draw.choice((f"{key}={draw.choice(good)}", f"{key}={draw.choice(good)}", f"{group}={draw.choice(GOOD[group])}"))
+    return draw.choice(
+        (f"{key}={draw.choice(good)}", f"{key}={draw.choice(good)}", f"{group}={draw.choice(GOOD[group])}")
+    )
 
 
 def _key(draw: random.Random, chosen: dict[str, str]) -> tuple[str, str]:
@@ -120,3 +256,67 @@ def _garbled(draw: random.Random, text: str) -> str:
     start, stop = sorted((draw.randrange(len(text) + 1), draw.randrange(len(text) + 1)))
     instead = draw.choice(("", text[start:stop] * 2, draw.choice(ODD), draw.choice("=.,[]{}()'\"+~@$:")))
     return text[:start] + instead + text[stop:]
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Configs are composed, and data read, once for all cases, as in a sweep."""
+    monkeypatch.setattr(pipeline, "composer", cache(pipeline.composer))
+    made: dict[bool, pipeline.Workshop] = {}
+    workshop = pipeline.Workshop
+    monkeypatch.setattr(pipeline, "Workshop", lambda places, fetch: made.setdefault(fetch, workshop(places, fetch)))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("numbers", [range(300), pytest.param(range(300, 2000), marks=pytest.mark.slow)])
+def test_random_overrides_are_accepted_or_refused_in_our_own_words(
+    run: Callable[..., Answer], here: Path, tmp_path_factory: pytest.TempPathFactory, numbers: range
+) -> None:
+    around = [here.parent, Path(os.environ["PRUNE_CLI_DATA"]), tmp_path_factory.getbasetemp()]
+    before = [everything_in(folder) for folder in around]
+    codes: Counter[int] = Counter()
+    for number in numbers:
+        answer = run("prune", "--dry-run", "--json", "--", *words(number))
+        codes[answer.code] += 1
+        assert_answered(answer.code, answer.lines, number)
+        assert [everything_in(folder) for folder in around] == before, told(number)
+    assert sum(codes.values()) == len(numbers)
+    assert codes[0] > len(numbers) / 10 < codes[2]  # so that both mean something
+    print(f"{codes[0]} accepted, {codes[2]} refused")
+
+
+@pytest.mark.slow
+def test_random_overrides_typed_as_real_commands(here: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    codes: Counter[int] = Counter()
+    typable = [number for number in range(2000) if "\0" not in "".join(words(number))]  # no shell passes a NUL on
+    for number in typable[:100]:
+        command = [sys.executable, "-m", "prune_cli", "prune", "--dry-run", "--", *words(number)]
+        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=300)
+        codes[done.returncode] += 1
+        assert_answered(done.returncode, done.stderr.strip().splitlines(), number)
+        assert everything_in(here) == set(), told(number)
+    assert codes[0] > 10 < codes[2]
+    print(f"{codes[0]} accepted, {codes[2]} refused")
+
+
+def assert_answered(code: int, lines: list[str], number: int) -> None:
+    assert code in (0, 2), (told(number), lines)
+    assert "Traceback" not in "".join(lines), told(number)
+    if code == 2:
+        assert 1 <= len(lines) <= 3 and lines[0].startswith("error: "), (told(number), lines)
+
+
+def told(number: int) -> str:
+    """What to type to see a case again."""
+    return f"case {number}: prune-cli prune --dry-run -- {shlex.join(words(number))}"
+
+
+def test_the_cases_are_always_the_same() -> None:
+    assert words(3) == words(3) != words(4)
+    every = [word for number in range(2000) for word in words(number)]
+    assert all(any(word.startswith(f"{top}.") for word in every) for top in PARTS)
+    assert {word.partition("=")[0] for word in every} >= {*GROUPS, "seed", "mask"}

@@ -14,7 +14,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.weights import restore
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import find, read_manifest, tensors_of
+from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
 from prune_cli.training.evaluate import evaluate as measure
 from prune_cli.units.removal import weight_mask
 
@@ -57,7 +57,7 @@ def stored(run: str, places: Places) -> Stored:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
     pipeline.keep_data(job, places)
     model, _ = pipeline.build_model(job)
-    restore(model, folder / "model.safetensors")
+    restore(model, part_of(folder, record, "model.safetensors"))
     _check_zeros(model, folder, record)
     return Stored(folder, record, job, model)
 

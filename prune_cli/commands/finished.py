@@ -2,47 +2,73 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
 from prune_cli.common.errors import told
+from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
 from prune_cli.report.entries import UNITS, human, of_units, runs_table
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.places import Places
-from prune_cli.runs.status import FAILED, STOPPED, begin, end
+from prune_cli.runs.status import FAILED, RUNNING, STOPPED, begin, end, read_status
 from prune_cli.runs.store import RunFolder, finished
 
 COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Acc. [%]", "Best [%]", "Run")
 
 
-def once(folder: RunFolder, compute: Callable[[], dict[str, Any]], wait: bool = False) -> dict[str, Any]:
+def once(
+    folder: RunFolder, compute: Callable[[], dict[str, Any]], wait: bool = False, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """The record of the run if it is finished, else the one that `compute` makes, its notes kept in run.log.
 
     The run's folder says meanwhile who works on it, and afterwards why it did not end. wait: for whoever holds the run.
+    ranks: the first of them holds the run and writes; all compute.
     """
-    with folder.claimed(wait, resumable=True):
-        record = folder.manifest()
+    with folder.claimed(wait, resumable=True) if ranks.main else nullcontext():
+        record = ranks.lead(lambda: _found(folder))
         if record is not None:
             note(f"this run is finished: {folder.path}")
             return record
+        with log_to(folder.path / "run.log") if ranks.main else nullcontext():
+            return _attempt(folder.path, compute, ranks)
+
+
+def _found(folder: RunFolder) -> dict[str, Any] | None:
+    """The record of a finished run; else the run has begun."""
+    record = folder.manifest()
+    if record is None:
         begin(folder.path)
-        with log_to(folder.path / "run.log"):
-            return _attempt(folder.path, compute)
+    return record
 
 
-def _attempt(folder: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _attempt(folder: Path, compute: Callable[[], dict[str, Any]], ranks: Ranks) -> dict[str, Any]:
     try:
-        return compute()
+        record = compute()
     except KeyboardInterrupt:
-        end(folder, STOPPED)
+        if ranks.main:
+            end(folder, STOPPED)
         raise
     except Exception as error:
         LOG.debug("".join(format_exception(error)).rstrip())
-        end(folder, FAILED, told(error))
+        blame(folder, error)
         raise
+    ranks.leave()
+    return record
+
+
+def blame(folder: Path, error: Exception) -> None:
+    """Enter why a run has failed. A process that has only lost another one leaves it to that one to say why."""
+    if isinstance(error, LostError):
+        said = read_status(folder)
+        if said is None or (said.state, said.pid) != (RUNNING, os.getpid()):
+            return
+    with suppress(FileNotFoundError):  # the first process has failed too and leaves: it has tidied up what we write
+        end(folder, FAILED, told(error))
 
 
 def enter(places: Places) -> None:

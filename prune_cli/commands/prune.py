@@ -6,6 +6,7 @@ from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.commands.finished import enter, once
+from prune_cli.commands.processes import by_processes, to_be_started
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import RunFolder
 
@@ -13,7 +14,8 @@ from prune_cli.runs.store import RunFolder
 def prune(job: pipeline.Job, places: Places) -> dict[str, Any]:
     """As `pruned`, and the run is entered in runs.csv."""
     record = pruned(job, places)
-    enter(places)
+    if job.ranks.main:
+        enter(places)
     return record
 
 
@@ -24,7 +26,9 @@ def pruned(job: pipeline.Job, places: Places, wait: bool = False) -> dict[str, A
     """
     plan = pipeline.describe(job, "prune", *pipeline.outline(job))
     folder = RunFolder.of(places.runs, "prune", plan["identity"])
-    return once(folder, lambda: _compute(job, places, folder, plan), wait)
+    if to_be_started(job):
+        return by_processes(job, folder, places, "prune")
+    return once(folder, lambda: _compute(job, places, folder, plan), wait, job.ranks)
 
 
 def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:

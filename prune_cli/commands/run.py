@@ -1,4 +1,4 @@
-"""`prune-cli run RUN_DIR`: the process of one run of a sweep, told what to do by the request in its folder."""
+"""`prune-cli run RUN_DIR`: a process of one run, told what to do by the request in its folder (commands/processes.py)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
+from prune_cli.commands.finished import blame
+from prune_cli.commands.processes import ask
 from prune_cli.commands.prune import pruned
-from prune_cli.common.errors import PruneCliError, RequestError, told
+from prune_cli.commands.train import trained
+from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import write_json
 from prune_cli.runs.places import Places
-from prune_cli.runs.status import FAILED, end
 from prune_cli.runs.store import REQUEST, read_manifest
 
-
-def ask(job: pipeline.Job, folder: Path, places: Places) -> None:
-    """Write into a run's folder what `run` needs to know: everything but the state of the disk."""
-    compute = job.settings.compute
-    request = {
-        "config": job.settings.plain,
-        "places": {name: str(path.absolute()) for name, path in vars(places).items() if path is not None},
-        "cwd": str(Path.cwd()),
-        "device": job.device.type,
-        "processes": compute.processes,
-    }
-    write_json(folder / REQUEST, request)
+__all__ = ["ask", "run"]  # both ends of a request
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -44,7 +34,7 @@ def run(folder: Path) -> dict[str, Any]:
     try:
         return _follow(request, folder)
     except Exception as error:  # also one before the run has begun
-        end(folder, FAILED, told(error))
+        blame(folder, error)
         raise
 
 
@@ -52,8 +42,9 @@ def _follow(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     places = Places(**{name: Path(path) for name, path in request["places"].items()})
     settings = pipeline.composer(places).from_plain(request["config"])
     job = pipeline.Workshop(places).job(settings)
-    plan = pipeline.describe(job, "prune", *pipeline.outline(job))
+    kind = request.get("kind", "prune")
+    plan = pipeline.describe(job, kind, *pipeline.outline(job))
     if plan["hash"] != folder.name:
         raise PruneCliError("data or weights have changed since this was planned", str(folder), "plan it again")
     note(pipeline.title(plan))
-    return pruned(job, places, wait=True)
+    return (trained if kind == "train" else pruned)(job, places, wait=True)

@@ -9,6 +9,7 @@ import torch
 
 from prune_cli import pipeline
 from prune_cli.commands.finished import once
+from prune_cli.commands.processes import by_processes, to_be_started
 from prune_cli.common.terminal import note
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
@@ -16,13 +17,23 @@ from prune_cli.runs.store import RunFolder, tensors_of
 
 
 def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict[str, Any]:
-    """Train without a mask unless this run is finished already. Returns its record; `export` names a file to write."""
+    """As `trained`; `export` names a file to write."""
+    record = trained(job, places)
+    if export is not None and job.ranks.main:
+        export_weights(record, places.runs / "train" / record["hash"], export)
+    return record
+
+
+def trained(job: pipeline.Job, places: Places, wait: bool = False) -> dict[str, Any]:
+    """Train without a mask unless this run is finished already. Returns its record.
+
+    wait: for another process that computes this run.
+    """
     plan = pipeline.describe(job, "train", *pipeline.outline(job))
     folder = RunFolder.of(places.runs, "train", plan["identity"])
-    record = once(folder, lambda: _compute(job, places, folder, plan))
-    if export is not None:
-        export_weights(record, folder.path, export)
-    return record
+    if to_be_started(job):
+        return by_processes(job, folder, places, "train")
+    return once(folder, lambda: _compute(job, places, folder, plan), wait, job.ranks)
 
 
 def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:

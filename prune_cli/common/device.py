@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.common.registry import OUTSIDE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp64")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Compute:
     workers: int = field(default=0, metadata=OUTSIDE)
     processes: int = field(default=1, metadata=OUTSIDE)
     checkpoint_steps: int | None = field(default=500, metadata=OUTSIDE)  # None: only when a run is stopped
+    trackers: list[str] = field(default_factory=list, metadata=OUTSIDE)
     precision: str = "fp32"
     channels_last: bool = False
 
@@ -32,27 +34,33 @@ class Compute:
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise ConfigError(f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known))
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError("compute.threads must be 1 or more", f"compute.threads={self.threads}")
-        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
-            raise ConfigError(
-                "compute.checkpoint_steps must be 1 or more",
-                f"compute.checkpoint_steps={self.checkpoint_steps}",
-                "compute.checkpoint_steps=null: only when a run is stopped",
-            )
-        if self.workers < 0:
-            raise ConfigError("compute.workers must be 0 or more", f"compute.workers={self.workers}")
+        hints = {"checkpoint_steps": "compute.checkpoint_steps=null: only when a run is stopped"}
+        for name, low in (("threads", 1), ("checkpoint_steps", 1), ("processes", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                what, where = f"compute.{name} must be {low} or more", f"compute.{name}={value}"
+                raise ConfigError(what, where, hints.get(name))
 
     @property
     def memory_format(self) -> torch.memory_format:
         """How the tensors of images and kernels lie in memory."""
         return torch.channels_last if self.channels_last else torch.preserve_format
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and inputs."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
     def start(self) -> torch.device:
-        """Set the number of threads and return the device. Raises ConfigError for a device this machine lacks."""
+        """Set the number of threads and return the device. Raises ConfigError for one that cannot do what is asked."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        return choose_device(self.device)
+        device = choose_device(self.device)
+        if device.type == "mps" and self.processes > 1:
+            raise ConfigError("mps serves one process", f"compute.processes={self.processes}", "compute.device=cpu")
+        if device.type == "mps" and self.precision == "fp64":
+            raise ConfigError("mps has no float64", "compute.precision=fp64", "compute.device=cpu")
+        return device
 
 
 def choose_device(name: str) -> torch.device:
@@ -66,8 +74,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Forward passes in bfloat16 for `bf16`; nothing for `fp32`."""
+    """Forward passes in bfloat16 for `bf16`; nothing for `fp32`, and for `fp64`, where weights and inputs are that."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def widened(values: Tensor) -> Tensor:
+    """In float32, or as they are where that is wider: what losses are computed in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,8 +19,15 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
 
 TOP_LEVEL = ("seed", "mask", "scoring")
+PARTS = (*SWEEPABLE, *TOP_LEVEL)
 IMPLIED = ("recipe",)  # groups whose option may follow from the others
-BROKEN = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)  # what Hydra makes of a bad file
+BROKEN = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    ValueError,
+    RecursionError,
+)  # what Hydra makes of a bad file
 Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass, or one for each name
 
 
@@ -33,6 +42,8 @@ class Composer:
     ):
         self._catalogue, self._parts, self._otherwise = catalogue, parts, otherwise
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._made: dict[str, tuple[Any, Any]] = {}  # what decides a part -> the part as nested dicts, and built
+        self._seen: dict[str, list[str]] = {}  # what decides a part -> the parts that it takes values from
 
     def settings(self, point: Point) -> Settings:
         """The typed, complete settings of one point. Raises ConfigError before any work starts."""
@@ -47,6 +58,24 @@ class Composer:
         return {group: option for group, option in implied.items() if group not in point.choices}
 
     def _settings(self, point: Point) -> Settings:
+        """Points of a sweep share most of their parts: each distinct part is typed and built once."""
+        keys = self._keys(point)
+        if any(key not in self._made for key in keys.values()):
+            plain = self._plain(point)
+            keys = self._keys(point)  # now it is known which parts look at which others
+            for part, key in keys.items():
+                self._made.setdefault(key, (plain[part], self._build(part, plain)))
+        found = {part: self._made[key] for part, key in keys.items()}
+        plain = {part: copy.deepcopy(values) for part, (values, _) in found.items()}
+        return Settings(**{part: made for part, (_, made) in found.items()}, plain=plain)
+
+    def _keys(self, point: Point) -> dict[str, str]:
+        """All that decides each part of a point, with what decides those parts that it takes values from."""
+        own = {part: _key(part, point) for part in PARTS}
+        return {part: key + "".join(own[other] for other in self._seen.get(key, ())) for part, key in own.items()}
+
+    def _plain(self, point: Point) -> dict[str, Any]:
+        """The values of one point as nested dicts."""
         config = self.typed(point)
         try:
             plain = OmegaConf.to_container(
@@ -54,14 +83,20 @@ class Composer:
             )
         except OmegaConfBaseException as error:
             raise _explained(error) from None
-        return self.from_plain(plain)
+        for part in PARTS:
+            node = config._get_node(part)
+            found = re.findall(r"\$\{(\w+)", OmegaConf.to_yaml(node) if isinstance(node, DictConfig) else str(node))
+            self._seen[_key(part, point)] = [other for other in found if other in PARTS]
+        return plain  # type: ignore[return-value]
 
     def from_plain(self, plain: Any) -> Settings:
         """The settings that a run's config.yaml holds. Raises ConfigError for a value out of range."""
-        config = OmegaConf.create(plain)
-        parts = {group: self._part(group, config)(**_without_name(plain.get(group, {}))) for group in SWEEPABLE}
-        scoring = Scoring(**plain["scoring"])
-        return Settings(**parts, scoring=scoring, seed=plain["seed"], mask=plain["mask"], plain=plain)
+        return Settings(**{part: self._build(part, plain) for part in PARTS}, plain=plain)
+
+    def _build(self, part: str, plain: Mapping[str, Any]) -> Any:
+        if part == "scoring":
+            return Scoring(**plain[part])
+        return self._part(part, plain)(**_without_name(plain.get(part, {}))) if part in SWEEPABLE else plain[part]
 
     def grid(self, point: Point) -> dict[str, list[Any]]:
         """The sweep that the point's experiment carries: axis -> values."""
@@ -100,11 +135,11 @@ class Composer:
             named[key] = node._get_node(key)
         return named
 
-    def _part(self, group: str, config: DictConfig) -> type:
+    def _part(self, group: str, config: Mapping[Any, Any]) -> type:
         part = self._parts[group]
         if isinstance(part, type):
             return part
-        name = str(config[group].get("name", ""))
+        name = str(config.get(group, {}).get("name", ""))
         if name not in part:
             raise ConfigError(f"its file names the {group} {name!r}, which does not exist", group, nearest(name, part))
         return part[name]
@@ -147,6 +182,12 @@ def _typed(dataclass: type, options: dict[str, Any]) -> DictConfig:
     merged = OmegaConf.merge(schema, options)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _key(part: str, point: Point) -> str:
+    """All of a point that decides one of its parts."""
+    values = {key: value for key, value in point.values.items() if key.partition(".")[0] == part}
+    return repr((part, point.choices.get("experiment"), point.choices.get(part), values))
 
 
 def _word(group: str, point: Point) -> str:

@@ -6,11 +6,12 @@ has no file becomes `sparsity=custom sparsity.percent=…`. Sweeps (`a,b`, `rang
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, OverrideType, ValueType
+from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep, ValueType
 from hydra.errors import HydraException
 
 from prune_cli.common.errors import ConfigError, nearest
@@ -18,6 +19,7 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.schema import GROUPS, Point
 
 TOP = (*GROUPS, "scoring", "seed", "mask")
+MOST = 10_000  # values of one range
 Axes = dict[str, list[Point]]
 
 
@@ -81,10 +83,25 @@ def _values(override: Override, catalogue: Catalogue) -> list[Any]:
         return _glob(override, catalogue)
     if not override.is_sweep_override():
         return [override.value()]
+    _check_length(override)
     values = list(override.sweep_iterator(transformer=Override._convert_value))  # quoted words as plain ones
     if not values:
         raise ConfigError("this range is empty", override.input_line, "range(start,stop) with start < stop")
     return values
+
+
+def _check_length(override: Override) -> None:
+    """Refuse a range before it is written out: of `range(0,inf)` there is no end."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return
+    try:
+        steps = (value.stop - value.start) / value.step  # type: ignore[operator]
+    except ArithmeticError:
+        steps = math.inf
+    if not steps <= MOST:
+        hint = "range(start,stop,step) with a smaller stop or a larger step"
+        raise ConfigError(f"this range has more than {MOST:,} values", override.input_line, hint)
 
 
 def _glob(override: Override, catalogue: Catalogue) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from tarfile import TarFile, TarInfo
-from typing import IO, Any
+from typing import Any
 
 from prune_cli.common.errors import DataError
 
@@ -114,6 +114,8 @@ def _members(stream: _Capped, where: str, limits: Limits) -> Iterator[tuple[TarF
             if fault := _fault(member, stream.limit):
                 raise _refused(f"{where}: {member.name!r}", f"this member {fault}")
             yield tar, member
+        while stream.read(CHUNK):  # to its end, where gzip keeps its checksum
+            pass
 
 
 def _fault(member: TarInfo, limit: int) -> str | None:

@@ -108,7 +108,7 @@ def _classes_of_val(devkit: Path) -> list[str]:
     found = archives.read(devkit, TOOLS, LIMITS)
     table = loadmat(io.BytesIO(found["meta.mat"]), squeeze_me=True)["synsets"]
     names = dict(zip(table["ILSVRC2012_ID"].tolist(), table["WNID"].tolist(), strict=True))
-    return [names[int(number)] for number in found["ILSVRC2012_validation_ground_truth.txt"].split()]
+    return [str(names[int(number)]) for number in found["ILSVRC2012_validation_ground_truth.txt"].split()]
 
 
 def _sort(folder: Path, classes: list[str]) -> None:

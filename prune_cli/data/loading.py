@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as image_ops
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
+from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.data.images import cover
 from prune_cli.data.splits import AnySplit
 from prune_cli.models.registry import ClipInput, ImageInput
@@ -22,7 +23,10 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Loader:
-    """Batches of one split on one device. order: None keeps the split's own order."""
+    """Batches of one split on one device, or this process's share of each of them.
+
+    even: a batch with an odd number of images loses its last one before it is shared.
+    """
 
     split: AnySplit
     input: ImageInput | ClipInput
@@ -30,31 +34,38 @@ class Loader:
     device: torch.device
     workers: int = 0
     memory_format: torch.memory_format = torch.preserve_format
+    dtype: torch.dtype = torch.float32
+    ranks: Ranks = ALONE
+    even: bool = False
 
     def batches(self, order: Sequence[int] | None = None, flips: torch.Generator | None = None) -> Iterator[Batch]:
-        """(inputs_BCHW float, labels_B), of clips (inputs_BTHW, labels_BT), in the given order; the last may be smaller.
+        """(inputs_BCHW float, labels_B), of clips (inputs_BTHW, labels_BT), in the given order (None: the split's own).
 
-        flips: mirror each image from left to right with probability 1/2, drawn from this generator.
-        Raises DataError where an image cannot be read.
+        The last may be smaller, and a share may be empty. flips: mirror each image from left to right with probability
+        1/2, drawn from this generator for whole batches. Raises DataError where an image cannot be read.
         """
+        whole = self._places(order)
+        shares = [self.ranks.share(len(places) - self.even * (len(places) % 2)) for places in whole]
         loader = DataLoader(
             _Batches(self.split, self.input),
             batch_size=None,
-            sampler=self._places(order),
+            sampler=[[places[i] for i in share] for places, share in zip(whole, shares, strict=True)],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for batch in loader:
+        for places, share, batch in zip(whole, shares, loader, strict=True):
             if isinstance(batch, DataError):
                 raise batch
             images, labels = batch
             if flips is not None:
-                mirrored = torch.rand(len(images), generator=flips) < 0.5
+                mirrored = (torch.rand(len(places), generator=flips) < 0.5)[share]
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-            yield (
-                prepare(images.to(self.device, non_blocking=True), self.input).to(memory_format=self.memory_format),
-                labels.to(self.device, non_blocking=True),
-            )
+            yield self._ready(images), labels.to(self.device, non_blocking=True)
+
+    def _ready(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True)
+        inputs = prepare(images, self.input) if len(images) else images
+        return inputs.to(dtype=self.dtype, memory_format=self.memory_format)
 
     def shuffled(self, seed: int, *purpose: str | int) -> list[int]:
         """An order of the whole split, drawn for one purpose."""
@@ -62,7 +73,8 @@ class Loader:
 
     def _places(self, order: Sequence[int] | None) -> list[list[int]]:
         order = list(order) if order is not None else list(range(len(self.split)))
-        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return [places for places in batches if len(places) > self.even]
 
 
 class _Batches(TorchDataset):
@@ -73,6 +85,8 @@ class _Batches(TorchDataset):
         self._size = (to.height, to.width) if isinstance(to, ImageInput) else (0, 0)  # clips keep the size they have
 
     def __getitem__(self, places: list[int]) -> Batch | DataError:
+        if not places:
+            return torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
         try:
             return self._split.images(places, *self._size), self._split.targets(places)
         except DataError as error:

@@ -89,7 +89,7 @@ class _Machine:
         """Make what a name stands for of its arguments."""
         maker, arguments = self.last(2)
         self.push(made := _is(_Maker, maker).make(*_is(tuple, arguments)))
-        self.count(memoryview(made).nbytes if isinstance(made, bytes | np.ndarray | np.generic) else 0)
+        self.count(len(made) if isinstance(made, bytes) else getattr(made, "nbytes", 0))
 
     def build(self) -> None:
         """Complete the array, or the type, below its state."""

@@ -44,6 +44,7 @@ from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.training.checkpoint import Keeper
 from prune_cli.training.loop import Row, fine_tune
+from prune_cli.training.trackers import Tracking
 from prune_cli.units.removal import weight_mask
 
 SCORES = "scores.safetensors"
@@ -54,13 +55,14 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The model with its weights and head, on the device, and what can be removed of it: see job.removable."""
     settings = job.settings
     model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
-    model = model.to(job.device).to(memory_format=settings.compute.memory_format)
+    model = model.to(job.device, settings.compute.dtype).to(memory_format=settings.compute.memory_format)
     return model, removable(job, model)
 
 
 def keep_data(job: Job, places: Places) -> None:
     """Write the dataset where later runs find it sooner, if it is one that is made here."""
-    job.settings.dataset.build(places.data)
+    if job.ranks.main:
+        job.settings.dataset.build(places.data)
 
 
 def _images(batches: Batches) -> int:
@@ -142,17 +144,27 @@ def choose_mask(
 ) -> tuple[masks.Mask, dict[str, Any] | None]:
     """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask.
 
-    What was scored for is kept in the run's folder: a run that was stopped goes on with the same mask.
+    What was scored for is kept in the run's folder: a run that was stopped goes on with the same mask. Of several
+    processes the first one scores the whole batches, and the others take its mask: it is the one that a process alone
+    finds, which sums of scores over shares would be to rounding only.
     """
     if job.method == "dense":
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
+    mask, scoring = job.ranks.lead(lambda: _found_mask(job, model, parameters, places, folder))
+    return mask, scoring
+
+
+def _found_mask(
+    job: Job, model: nn.Module, parameters: Parameters, places: Places, folder: RunFolder
+) -> tuple[masks.Mask, dict[str, Any]]:
     found = _kept_mask(folder.path, parameters)
     if found is None:
         found = _scored_mask(job, model, parameters, places)
         _keep_mask(folder.path, *found)
-    return found
+    mask, scoring = found
+    return mask if job.ranks.world == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
 
 
 def _scored_mask(
@@ -217,15 +229,34 @@ def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
 
 
 def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
-    """Set to zero what the mask removes, in place. Returns the mask of the weights that this takes, True = keep."""
+    """Set to zero what the mask removes, in place. Returns the mask of the weights that this takes, True = keep.
+
+    Raises PruneCliError where the processes of a run do not have the same mask.
+    """
+    if job.ranks.world > 1:
+        job.ranks.check_same(masks.digest(mask), "their masks")
     zeroed = weight_mask(model, mask, job.placement)
     masks.apply({name: model.get_parameter(name) for name in zeroed}, zeroed)
     return zeroed
 
 
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunFolder | None = None) -> list[Row]:
-    """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch."""
-    settings = job.settings
+    """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch.
+
+    All processes begin with the first one's weights, and each draws dropout and the like for itself.
+    """
+    settings, ranks = job.settings, job.ranks
     keeper = Keeper(folder.path, settings.compute.checkpoint_steps) if folder else None
-    with seeded(settings.seed, "train"):  # dropout and the like
-        return fine_tune(model, mask, settings.recipe, feed(job), settings.compute.precision, title, keeper)
+    ranks.copy(model.state_dict().values())
+    purpose = ("train", ranks.rank) if ranks.rank else ("train",)
+    with _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
+        precision = settings.compute.precision
+        return fine_tune(model, mask, settings.recipe, feed(job), precision, title, keeper, tracking)
+
+
+def _tracking(job: Job, title: str, folder: RunFolder | None) -> Tracking:
+    """The trackers of a run; what they write themselves is beside the folders of runs."""
+    if folder is None:
+        return Tracking()
+    home, settings = folder.path.parents[1] / "trackers", job.settings
+    return Tracking.open(settings.compute.trackers, f"{folder.path.name[:8]} {title}", home, settings.plain)

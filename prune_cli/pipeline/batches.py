@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from prune_cli.common.random import generator
+from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.data.loading import Batch, Loader
 from prune_cli.pipeline.job import Job
 from prune_cli.scorers import batches_of
@@ -29,7 +30,7 @@ def scoring_batches(job: Job) -> list[Batch]:
 def feed(job: Job) -> Feed:
     """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
     recipe, seed = job.settings.recipe, job.settings.seed
-    loader = _loader(job, "train", recipe.batch_size)
+    loader = _loader(job, "train", recipe.batch_size, job.ranks, even=recipe.cutmix_alpha > 0)
     full = -(-len(job.splits.train) // recipe.batch_size)
     steps = min(full, recipe.train_batches or full)
 
@@ -46,16 +47,26 @@ def feed(job: Job) -> Feed:
         return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number, first)
 
     names = [name for name in job.splits.named() if name != "train"]
-    return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names})
+    return Feed(epoch, steps, {name: partial(evaluation_batches, job, name) for name in names}, job.ranks)
 
 
 def evaluation_batches(job: Job, split: str) -> Iterable[Batch]:
     """The batches of a split in its own order, as many images as the recipe allows."""
-    loader, images = _loader(job, split, 500), job.settings.recipe.test_images
+    loader, images = _loader(job, split, 500, job.ranks), job.settings.recipe.test_images
     return loader.batches(range(min(len(loader.split), images or len(loader.split))))
 
 
-def _loader(job: Job, split: str, batch_size: int) -> Loader:
+def _loader(job: Job, split: str, batch_size: int, ranks: Ranks = ALONE, even: bool = False) -> Loader:
+    """Each rank's batches hold its share where `ranks` says so, else everything."""
     settings, compute = job.settings, job.settings.compute
-    images = job.splits.named()[split]
-    return Loader(images, settings.model.input, batch_size, job.device, compute.workers, compute.memory_format)
+    return Loader(
+        job.splits.named()[split],
+        settings.model.input,
+        batch_size,
+        job.device,
+        compute.workers,
+        compute.memory_format,
+        compute.dtype,
+        ranks,
+        even,
+    )

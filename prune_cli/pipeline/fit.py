@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Settings
 from prune_cli.models.registry import ClipInput
 from prune_cli.scorers import scores_of
+from prune_cli.training.trackers import check_trackers
 
 OF_UNITS = ("none", "shuffle", "layerwise_random", "inverted")  # the controls that mean something for units
 VIDEO = "model=lstm128 dataset=action_mnist, or another video"
@@ -31,7 +34,8 @@ def sees_clips(settings: Settings) -> bool:
 
 
 def check_fit(settings: Settings) -> None:
-    """Raise RequestError where model, data, scorer, removal, control and recipe do not go together."""
+    """Raise RequestError where model, data, scorer, removal, control and recipe do not go together, or a tracker lacks."""
+    check_trackers(settings.compute.trackers)
     frames = getattr(settings.dataset, "frames", None)
     _check_input(settings, frames)
     if settings.mask is None and settings.sparsity.percent > 0:
@@ -42,6 +46,15 @@ def check_fit(settings: Settings) -> None:
     if frames is not None and frames < wanted:
         what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
         raise RequestError(what, "scorer.lag and histories", "smaller ones, or more dataset.frames")
+
+
+def check_processes(settings: Settings, model: nn.Module) -> None:
+    """Raise RequestError for several processes and a model with batch statistics: each would see its own share's alone."""
+    if settings.compute.processes > 1 and any(
+        isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()
+    ):
+        what = f"{settings.model.name} has BatchNorm, and each process would normalise its own share of a batch"
+        raise RequestError(what, f"compute.processes={settings.compute.processes}", "compute.processes=1")
 
 
 def _check_input(settings: Settings, frames: int | None) -> None:

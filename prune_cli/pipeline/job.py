@@ -12,6 +12,7 @@ from torch import nn
 
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
+from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
@@ -23,7 +24,7 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights, locate
-from prune_cli.pipeline.fit import check_fit, implied, placement_of
+from prune_cli.pipeline.fit import check_fit, check_processes, implied, placement_of
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import batches_of, scorers
@@ -48,13 +49,14 @@ def composer(places: Places) -> Composer:
 
 @dataclass(frozen=True)
 class Job:
-    """One run, ready to start: its settings, its data and where its weights are."""
+    """One run, ready to start: its settings, its data and where its weights are. ranks: the processes that share it."""
 
     settings: Settings
     splits: Splits
     data_digest: str
     weights: Weights
     device: torch.device
+    ranks: Ranks = ALONE
 
     @property
     def mask_path(self) -> Path:
@@ -82,7 +84,7 @@ class Workshop:
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:
-        """Find everything that the run needs. Raises RequestError before any work starts."""
+        """Find everything that the run needs, last of all its other processes. Raises RequestError before any work starts."""
         check_fit(settings)
         device = settings.compute.start()
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
@@ -97,12 +99,17 @@ class Workshop:
             (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)
         )
         job = Job(settings, splits, digest, weights, device)
-        weight_files.check(self.outline(job)[0], weights)
-        return job
+        model = self.outline(job)[0]
+        weight_files.check(model, weights)
+        check_processes(settings, model)
+        ranks = Ranks.join(settings.compute.processes, device)
+        return replace(job, ranks=ranks, device=ranks.device(device))
 
     def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
         """The job's model on the meta device and what can be removed of it, made once for all jobs that share it."""
-        return self._once((job.settings.model, job.placement, len(job.splits.classes)), partial(outline, job))
+        settings = job.settings
+        part = (settings.model, job.placement, len(job.splits.classes), settings.compute.dtype)
+        return self._once(part, partial(outline, job))
 
     def _once(self, part: Any, read: Any) -> Any:
         key = repr(part)
@@ -114,7 +121,7 @@ class Workshop:
 def outline(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The same without a single weight: on the meta device, for counting."""
     with torch.device("meta"):
-        model = job.settings.model.build(len(job.splits.classes))
+        model = job.settings.model.build(len(job.splits.classes)).to(job.settings.compute.dtype)
     return model, removable(job, model)
 
 

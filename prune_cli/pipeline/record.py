@@ -101,6 +101,12 @@ def write_run(
     folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
 ) -> dict[str, Any]:
     """Write all files of a run, the manifest with their digests last. Returns the record."""
+    return job.ranks.lead(lambda: _write(folder, job, model, mask, rows, record))
+
+
+def _write(
+    folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
+) -> dict[str, Any]:
     path = folder.path
     write_yaml(path / "config.yaml", job.settings.plain)
     write_csv(path / "metrics.csv", pd.DataFrame(rows))
@@ -110,4 +116,5 @@ def write_run(
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
     record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
     record |= {"data_digest": job.data_digest, "weights_sha256": job.weights.sha256, **provenance(job.device)}
+    record |= {"processes": job.ranks.world}
     return seal(path, record)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from prune_cli.common.errors import PruneCliError
 
 TEMPORARY = ".tmp"
+TEMPORARIES = (f"*{TEMPORARY}", f"{TEMPORARY}*")  # safetensors has its own, under a name that begins so
 FILES, SEAL = "files", "sha256"  # keys of a record: the digest of each file by its name, and the record's own
 AGAIN = "remove its folder and run again"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -131,7 +132,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         try:
             save_file(named, temporary, dict(metadata or {}) if named else None)  # neither of both: not readable
         except SafetensorError as error:  # it has no errno
-            raise OSError(errno.ENOSPC if "code: 28" in str(error) else errno.EIO, str(error)) from None
+            full = any(f"os error {number}" in str(error) for number in FULL)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from None
         temporary.chmod(mode)  # safetensors leaves a file that only its owner can read
 
 

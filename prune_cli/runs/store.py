@@ -15,13 +15,13 @@ from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import FILES, TEMPORARY, read_sealed, read_tensors, sha256, write_sealed
+from prune_cli.runs.files import FILES, TEMPORARIES, check, read_sealed, read_tensors, sha256, write_sealed
 from prune_cli.runs.identity import run_hash
 from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
 
 REQUEST, CHECKPOINT = "request.json", "checkpoint.json"
 SCORED, KEPT_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"
-LEFT_OVER = (STATUS, REQUEST, CHECKPOINT, "checkpoint-*", f"*{TEMPORARY}")  # of a run that is now finished
+LEFT_OVER = (STATUS, REQUEST, CHECKPOINT, "checkpoint-*", *TEMPORARIES)  # of a run that is now finished
 LOGS = ("run.log", "output.log")  # still growing when the record is written
 PACKED = "packed"  # key of a record whose run was packed without its weights
 MOMENT = 1.0  # seconds: whoever only asks who holds a run holds it for less
@@ -84,7 +84,7 @@ class RunFolder:
             for path in [found for left in LEFT_OVER for found in self.path.glob(left)]:
                 path.unlink(missing_ok=True)
         elif resumable:
-            for path in self.path.glob(f"*{TEMPORARY}"):  # the lock is ours: nobody is writing them
+            for path in [found for left in TEMPORARIES for found in self.path.glob(left)]:  # the lock is ours
                 path.unlink(missing_ok=True)
         else:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -108,12 +108,18 @@ def digest_of(record: Mapping[str, Any], name: str) -> str | None:
     return record.get(FILES, {}).get(name)
 
 
-def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """The tensors of a finished run's file. Raises DamagedError, or PruneCliError where the run was packed without it."""
+def part_of(folder: Path, record: Mapping[str, Any], name: str) -> Path:
+    """A file of a finished run, checked. Raises DamagedError, or PruneCliError where the run was packed without it."""
     if record.get(PACKED) and not (folder / name).exists():
-        hint = "its manifest's config makes it again, under another --runs-dir"
+        hint = "its config.yaml says how to make it again, under another --runs-dir"
         raise PruneCliError("this run is packed: it holds no weights", str(folder), hint)
-    return read_tensors(folder / name, digest_of(record, name))
+    check(folder / name, digest_of(record, name))
+    return folder / name
+
+
+def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The tensors of a finished run's file. Raises as `part_of` does."""
+    return read_tensors(part_of(folder, record, name))
 
 
 def finished(runs_dir: Path, kind: str) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
 REQUEST, LOG = "request.json", "output.log"
 INTERRUPTED = 130  # the exit code of a run that was stopped
 POLL = 0.2  # seconds between two looks at the files of home
-GRACE = 10.0  # seconds that the other processes of a run have to end by themselves, once one of them has failed
+GRACE = 30.0  # seconds that the other processes of a run have to end too, once one of them has not finished
 
 
 def run_child(folder: Path, home: Path) -> int:
@@ -117,14 +117,13 @@ class _Children:
         return min(codes, default=INTERRUPTED if self._killed else 0)
 
     def wait(self) -> None:
-        """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellow has failed."""
+        """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellows are gone."""
         patience = GRACE
         while self._running():
             self._obey()
-            if self.code and not self.told:
-                patience -= POLL
-                if patience < 0:
-                    self.kill()
+            patience -= POLL if self.code else 0
+            if patience < 0:
+                self.kill()
             try:
                 time.sleep(POLL)
             except KeyboardInterrupt:  # Ctrl-C in the terminal reaches the workers of some launchers too
@@ -148,7 +147,7 @@ class _Children:
         elif (self.home / STOP).exists() and not self.told:
             self.told = True
             for child in self._running():  # not its group: workers that load data have to go on meanwhile
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signal.SIGTERM)  # SIGINT may be ignored: shells do so for jobs in the background
 
 
 def _record(folder: Path, before: Status | None, children: _Children) -> int:

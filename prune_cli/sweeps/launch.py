@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,11 +31,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.runs.status import held
-from prune_cli.sweeps.child import run_child
+from prune_cli.sweeps.child import STOP, run_child
 
-JOB = "prune-cli"  # the name of the jobs of a cluster
+OURS = ("_target_", "name", "submitit_folder", "nodes", "tasks_per_node")  # options that are not the user's
 SUBMITIT_LOG = "SUBMITIT_LOG_LEVEL"
-POLL = 0.2  # seconds between two looks at the runs that a launcher has left behind
+POLL = 0.2  # seconds between two looks at what comes of a launcher
+ASK = 2.0  # seconds between two questions to Slurm
 FIXED = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
@@ -53,11 +56,17 @@ class _Plugin:
     options: Mapping[str, str] = field(default_factory=dict)  # ours, where Hydra's would not do
 
 
+RAY = {
+    "ray.init.include_dashboard": "false",
+    "ray.init.log_to_driver": "false",
+    "ray.init.logging_level": "30",  # warnings
+    "ray.remote.max_retries": "0",  # a run whose worker has died is planned again, as with every launcher
+}
 PLUGINS = {
     "basic": _Plugin("basic"),
     "joblib": _Plugin("joblib", "hydra_joblib_launcher", "joblib", {"batch_size": "1"}),
     "local": _Plugin("submitit_local", "hydra_submitit_launcher", "slurm", {"timeout_min": "525600"}),
-    "ray": _Plugin("ray", "hydra_ray_launcher", "ray", {"ray.init.include_dashboard": "false"}),
+    "ray": _Plugin("ray", "hydra_ray_launcher", "ray", RAY),
     "slurm": _Plugin("submitit_slurm", "hydra_submitit_launcher", "slurm"),
 }
 LAUNCHERS = tuple(PLUGINS)
@@ -97,7 +106,8 @@ class Launcher:
         if not folders:
             return
         home = home.absolute()
-        with _hydra() as loader:
+        job = f"prune-cli-{home.name}"
+        with _hydra(job) as loader, _withdrawn(job, home) if self.name == "slurm" else nullcontext():
             launcher = self._instantiate(loader, home, len(folders))
             try:
                 launcher.launch([_job(folder.absolute(), home) for folder in folders], initial_job_idx=0)
@@ -118,7 +128,7 @@ class Launcher:
 
     def _check(self, loader: ConfigLoader) -> None:
         """Refuse options that the launcher does not have, and values of the wrong type."""
-        known = [str(key) for key in self._bare(loader) if not str(key).startswith("_")]
+        known = [str(key) for key in self._bare(loader) if str(key) not in OURS]
         for key, value in self.options.items():
             if key.split(".")[0] not in known:
                 hint = nearest(key, known) if known else "it has no options"
@@ -163,8 +173,8 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _hydra() -> Iterator[ConfigLoader]:
-    with initialize(version_base="1.3", config_path=None, job_name=JOB):
+def _hydra(job: str = "prune-cli") -> Iterator[ConfigLoader]:
+    with initialize(version_base="1.3", config_path=None, job_name=job):
         yield GlobalHydra.instance().config_loader()
 
 
@@ -211,3 +221,24 @@ def _import_submitit() -> None:
     finally:
         del os.environ[SUBMITIT_LOG]
         os.environ.update({} if before is None else {SUBMITIT_LOG: before})
+
+
+@contextmanager
+def _withdrawn(job: str, home: Path) -> Iterator[None]:
+    """Meanwhile, once home/stop is there, take the jobs of this name that still wait out of Slurm's queue."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(POLL):
+            if (home / STOP).exists():
+                subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)
+                import_module("submitit").SlurmJob.watcher.update()  # by itself it asks every ten minutes
+                over.wait(ASK)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

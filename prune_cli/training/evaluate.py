@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_cli.common.device import autocast
+from prune_cli.common.device import autocast, widened
+from prune_cli.common.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,28 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> Evaluation:
-    """Evaluate in eval mode on (inputs, labels) batches; the mode is left as it was. precision: fp32 or bf16."""
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32", ranks: Ranks = ALONE
+) -> Evaluation:
+    """Evaluate in eval mode on (inputs, labels) batches; the mode is left as it was. precision: fp32, bf16 or fp64.
+
+    ranks: the processes that share the batches. Each has counted its own images; the sums are taken over all of them.
+    """
     training = model.training
     model.eval()
     loss, right, labels, answers, images = 0.0, 0, 0, 0, 0
     for x, y in batches:
+        if not len(y):  # all of the batch is other processes' share
+            continue
         with autocast(x.device, precision):
             logits = model(x)
-        loss += F.cross_entropy(logits.float(), y, reduction="sum").item()
+        loss += F.cross_entropy(widened(logits), y, reduction="sum").item()
         asked = judged(y)
         right += int(((logits.argmax(1) == y) & asked).sum())
         labels, answers, images = labels + y.numel(), answers + int(asked.sum()), images + len(y)
     model.train(training)
-    return Evaluation(loss / labels, 100 * right / answers, images)
+    total_loss, all_right, all_labels, all_answers, all_images = ranks.sums(loss, right, labels, answers, images)
+    return Evaluation(total_loss / all_labels, 100 * all_right / all_answers, int(all_images))
 
 
 def judged(y: Tensor) -> Tensor:

@@ -10,17 +10,18 @@ from itertools import chain, islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from prune_cli.common import interrupts
-from prune_cli.common.device import autocast
 from prune_cli.common.errors import NumericalError
+from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.common.terminal import EpochProgress, note
 from prune_cli.masks.mask import Mask
 from prune_cli.training.checkpoint import Checkpoint, Keeper, Progress, Row
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.recipe import Recipe
-from prune_cli.training.state import State, generators, restore_generators
+from prune_cli.training.state import State, generators, of_all_ranks, restore_generators
+from prune_cli.training.step import backward, of_whole_batch
+from prune_cli.training.trackers import Tracking
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -28,11 +29,12 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 @dataclass(frozen=True)
 class Feed:
     """The data of a training run: the batches of an epoch from one of them on, their number, and what is evaluated
-    after it, by split."""
+    after it, by split. ranks: the processes that share each batch; this one's batches hold its share."""
 
     train: Callable[[int, int], Batches]
     steps: int
     evaluations: Mapping[str, Callable[[], Batches]]
+    ranks: Ranks = ALONE
 
 
 def fine_tune(
@@ -43,19 +45,24 @@ def fine_tune(
     precision: str,
     title: str,
     keeper: Keeper | None = None,
+    tracking: Tracking | None = None,
 ) -> list[Row]:
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
 
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
     moving average, and the model ends as it. Without an epoch the one row, epoch -1, is that of the model as it is.
-    A keeper's checkpoint is gone on from, to the same bits; Ctrl-C then writes one more and raises Stopped. Raises
-    NumericalError for a loss that is not finite.
+    A keeper's checkpoint is gone on from, to the same bits; Ctrl-C then writes one more and raises Stopped. Processes
+    that share the batches take every step together, and the first of them writes the checkpoints. tracking: is told
+    each row. Raises NumericalError for a loss that is not finite.
     """
+    tracking = tracking or Tracking()
     if not recipe.epochs:
-        return [_untrained(model, feed, precision)]
+        rows = [_untrained(model, feed, precision)]
+        tracking.log(rows[0], step=0)
+        return rows
     state = State(model, mask, recipe)
     with EpochProgress(title, recipe.epochs, feed.steps) as shown:
-        rows = _Run(state, recipe, feed, precision, shown, keeper).rows()
+        rows = _Run(state, recipe, feed, precision, shown, keeper, tracking).rows()
     state.finish()
     return rows
 
@@ -64,12 +71,12 @@ def _untrained(model: nn.Module, feed: Feed, precision: str) -> Row:
     start = time.perf_counter()
     row = {"epoch": -1, "lr": 0.0, "train_loss": math.nan}
     for split, batches in feed.evaluations.items():
-        row |= _evaluated(model, split, batches(), precision)
+        row |= _evaluated(model, split, batches(), precision, feed.ranks)
     return row | {"seconds": time.perf_counter() - start}
 
 
-def _evaluated(model: nn.Module, split: str, batches: Batches, precision: str) -> Row:
-    found = evaluate(model, batches, precision)
+def _evaluated(model: nn.Module, split: str, batches: Batches, precision: str, ranks: Ranks) -> Row:
+    found = evaluate(model, batches, precision, ranks)
     return {f"{split}_loss": found.loss, f"{split}_accuracy": found.accuracy}
 
 
@@ -88,10 +95,18 @@ class _Run:
     """A training run as it goes: what it changes, and where it is."""
 
     def __init__(
-        self, state: State, recipe: Recipe, feed: Feed, precision: str, shown: EpochProgress, keeper: Keeper | None
+        self,
+        state: State,
+        recipe: Recipe,
+        feed: Feed,
+        precision: str,
+        shown: EpochProgress,
+        keeper: Keeper | None,
+        tracking: Tracking,
     ):
         self.state, self.recipe, self.feed, self.precision = state, recipe, feed, precision
-        self.shown, self.keeper, self.at = shown, keeper, Progress()
+        self.shown, self.keeper, self.tracking, self.at = shown, keeper, tracking, Progress()
+        self._ranks = feed.ranks
         self._device = next(state.model.parameters()).device
         self._drawn: Mapping[str, Tensor] | None = None  # generators of the checkpoint, until the first batch is there
         self._generators: Mapping[str, Tensor] = {}  # as they were at the end of the epoch's batches
@@ -112,6 +127,7 @@ class _Run:
             self.at, self._drawn = found.progress, found.tensors
             self.shown.skip(self.at.epoch * self.feed.steps + self.at.step)
             note(f"goes on from its checkpoint: epoch {self.at.epoch + 1}, after batch {self.at.step}")
+        self._ranks.check_same((self.at.epoch, self.at.step), "where they go on")
 
     def _epochs(self) -> list[Row]:
         while self.at.epoch < self.recipe.epochs:
@@ -120,6 +136,7 @@ class _Run:
             self._train()
             row = {"epoch": self.at.epoch, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
             row |= self._evaluate() | {"seconds": self._seconds()}
+            self.tracking.log(row, step=self.at.epoch)
             self.at = self.at.after_epoch(row)
             self.shown.epoch(row, row[f"{judge(self.feed.evaluations)}_accuracy"])
         return list(self.at.rows)
@@ -139,14 +156,15 @@ class _Run:
         batches = iter(self.feed.train(self.at.epoch, self.at.step))
         first = list(islice(batches, 1))
         if self._drawn is not None:
-            restore_generators(self._drawn, self._device)
+            restore_generators(self._drawn, self._device, self._ranks.rank)
             self._drawn = None
         return chain(first, batches)
 
     def _step(self, x: Tensor, y: Tensor) -> None:
         optimizer = self.state.optimizer
         optimizer.zero_grad()
-        value = _backward(self.state.model, x, y, self.recipe, self.precision)
+        own = backward(self.state.model, x, y, self.recipe, self.precision)
+        value, samples = of_whole_batch(self._ranks, optimizer.parameters, own, len(y))
         if not math.isfinite(value):
             where = f"epoch {self.at.epoch}, batch {self.at.step}"
             raise NumericalError(f"the loss is {value} while training", where, "a lower recipe.lr")
@@ -155,13 +173,13 @@ class _Run:
         optimizer.step()
         if self.state.average is not None:
             self.state.average.update(self.state.model)
-        self.at = self.at.after_batch(value, len(y))
+        self.at = self.at.after_batch(value, samples)
         self.shown.step(value)
 
     def _evaluate(self) -> Row:
         row: Row = {}
         for split, batches in self.feed.evaluations.items():
-            row |= _evaluated(self.state.judged, split, self._watched(batches()), self.precision)
+            row |= _evaluated(self.state.judged, split, self._watched(batches()), self.precision, self._ranks)
         return row
 
     def _watched(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
@@ -170,8 +188,8 @@ class _Run:
             yield batch
 
     def _heed(self, drawn: Mapping[str, Tensor] | None = None) -> None:
-        """Save and stop if that has been asked for."""
-        if self.keeper is not None and interrupts.requested():
+        """Save and stop if that has been asked for. A signal reaches processes at different steps: all stop at one."""
+        if self.keeper is not None and self._ranks.any(interrupts.requested()):
             self._save(drawn)
             note(
                 f"stopped in epoch {self.at.epoch + 1}, after batch {self.at.step}; the same command goes on from there"
@@ -180,24 +198,10 @@ class _Run:
 
     def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:
         assert self.keeper is not None
-        drawn = generators(self._device) if drawn is None else drawn
-        progress = replace(self.at, seconds=self._seconds())
-        self.keeper.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))
+        drawn = of_all_ranks(self._ranks.gathered(generators(self._device) if drawn is None else drawn))
+        if self._ranks.main:
+            progress = replace(self.at, seconds=self._seconds())
+            self.keeper.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._start
-
-
-def _backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision: str) -> float:
-    """Gradients of the mean loss over the batch, computed in recipe.accumulation parts. Returns that loss.
-
-    y: labels_B, or targets_BK, the shares of the classes.
-    """
-    loss, size = 0.0, -(-len(y) // recipe.accumulation)
-    for part_x, part_y in zip(x.split(size), y.split(size), strict=True):
-        with autocast(x.device, precision):
-            logits = model(part_x)
-        part = F.cross_entropy(logits.float(), part_y, label_smoothing=recipe.label_smoothing) * (len(part_y) / len(y))
-        part.backward()
-        loss += part.item()
-    return loss

@@ -21,15 +21,17 @@ def cut_and_mixed(
 
     One rectangle a batch, of a share drawn from Beta(alpha, alpha), mixes it with probability prob. timm mixes pairs, so
     a batch with an odd number of images loses its last one. The draws depend on (seed, epoch, batch) alone; first: the
-    number of the first batch.
+    number of the first batch. An empty batch (another process's share, see Ranks.share) stays in its place.
     """
     mix = Mixup(mixup_alpha=0.0, cutmix_alpha=alpha, prob=prob, mode="batch", label_smoothing=0.0, num_classes=classes)
     for number, (x, y) in enumerate(batches, first):
         even = len(y) - len(y) % 2
         if even:
             with _numpy_seeded(seed, "cutmix", epoch, number):  # timm draws from numpy's global generator
-                mixed = mix(x[:even].clone(), y[:even])
-            yield mixed
+                mixed_x, targets = mix(x[:even].clone(), y[:even])
+            yield mixed_x, targets.to(mixed_x.dtype)
+        elif not len(y):
+            yield x, x.new_zeros(0, classes)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -87,14 +87,28 @@ def generators(device: torch.device) -> dict[str, Tensor]:
     return found
 
 
-def restore_generators(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set the global generators to these states."""
-    states = _under(GENERATORS, tensors)
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
+def of_all_ranks(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The generators of each rank under one name each: those of the first as they are, then generator/cpu/1 …"""
+    return {_of_rank(name, rank): state for rank, own in enumerate(states) for name, state in own.items()}
+
+
+def restore_generators(tensors: Mapping[str, Tensor], device: torch.device, rank: int = 0) -> None:
+    """Set the global generators to the states of this rank; one that has no state in it stays as it is."""
+    states = {
+        name: state
+        for name in ("cpu", "cuda", "mps")
+        if (state := tensors.get(_of_rank(GENERATORS + name, rank))) is not None
+    }
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
-    if device.type == "mps":
+    if device.type == "mps" and "mps" in states:
         torch.mps.set_rng_state(states["mps"])
+
+
+def _of_rank(name: str, rank: int) -> str:
+    return f"{name}/{rank}" if rank else name
 
 
 def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

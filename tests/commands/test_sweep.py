@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from conftest import Answer, everything_in
 
-from prune_cli.common.errors import NumericalError
-
 Run = Callable[..., Answer]
 SMOKE = ("model.weights=random", "recipe=smoke")
 TABLES = {f"table{number}.{ending}" for number in (1, 2) for ending in ("csv", "md", "tex")}

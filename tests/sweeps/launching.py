@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+OF_RAY = ("RAY_", "PYTHONBREAKPOINT")  # it sets them for its own processes
+
 
 def main(name: str, options: list[str], home: Path, *folders: str) -> None:
     """What a launcher must leave alone is printed, before and after."""
@@ -22,17 +24,23 @@ def main(name: str, options: list[str], home: Path, *folders: str) -> None:
         launcher.launch(list(map(Path, folders)), home)
     except Exception as error:
         print("raised", type(error).__name__)
-    print("left alone" if state() == before else f"{before}\n{state()}")
+    after = state()
+    changed = [f"{key}: {before[key]} became {after[key]}" for key in before if before[key] != after[key]]
+    print("\n".join(changed) or "left alone")
 
 
-def state() -> tuple[object, ...]:
-    """Of this process."""
+def state() -> dict[str, object]:
+    """What there is in this process that a launcher may change."""
     from hydra.core.global_hydra import GlobalHydra
 
     root = logging.getLogger()
-    handler = signal.getsignal(signal.SIGINT)
-    hydra = GlobalHydra.instance().is_initialized()
-    return Path.cwd(), dict(os.environ), list(root.handlers), root.level, handler, hydra, sorted(Path().iterdir())
+    return {
+        "folder": (Path.cwd(), sorted(Path().iterdir())),
+        "environment": {name: value for name, value in os.environ.items() if not name.startswith(OF_RAY)},
+        "log": (list(root.handlers), root.level),
+        "signal": signal.getsignal(signal.SIGINT),
+        "hydra": GlobalHydra.instance().is_initialized(),
+    }
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def kill_launcher(folder: Path) -> int:
 
     from prune_cli.runs.status import lock_of
 
-    lock_of(folder).parent.mkdir()
+    lock_of(folder).parent.mkdir(exist_ok=True)
     with FileLock(lock_of(folder)):
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(2)
@@ -58,13 +58,13 @@ def kill_launcher(folder: Path) -> int:
 
 def wait(folder: Path) -> int:
     """Work until the file `go` is there; stop at Ctrl-C."""
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(fail(folder, "stopped", 130)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(fail(folder, "stopped", 130)))
     return _until_go(folder)
 
 
 def ignore(folder: Path) -> int:
     """The same, but never stop."""
-    signal.signal(signal.SIGINT, lambda *_: (folder / "ignored").touch())
+    signal.signal(signal.SIGTERM, lambda *_: (folder / "ignored").touch())
     return _until_go(folder)
 
 
@@ -73,8 +73,13 @@ def one_rank_dies(folder: Path) -> int:
     return die(folder) if os.environ["RANK"] == "1" else ignore(folder)
 
 
+def one_rank_ignores(folder: Path) -> int:
+    """Of several processes, one stops and the others do not."""
+    return wait(folder) if os.environ["RANK"] == "1" else ignore(folder)
+
+
 def _until_go(folder: Path) -> int:
-    (folder / "begun").touch()
+    (folder / f"begun{os.environ.get('RANK', '')}").touch()
     until((folder / "go").exists)
     return finish(folder)
 
@@ -88,6 +93,7 @@ BEHAVIOURS: dict[str, Callable[[Path], int]] = {
     "wait": wait,
     "ignore": ignore,
     "one_rank_dies": one_rank_dies,
+    "one_rank_ignores": one_rank_ignores,
 }
 
 

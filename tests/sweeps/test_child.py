@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +32,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def running(folder: Path, home: Path) -> Iterator[Future[int]]:
+def running(folder: Path, home: Path, signs: Sequence[str] = ("begun",)) -> Iterator[Future[int]]:
     """run_child at work in a thread, its child past its beginning."""
     with ThreadPoolExecutor() as pool:
         ended = pool.submit(run_child, folder, home)
-        until((folder / "begun").exists)
+        until(lambda: all((folder / sign).exists() for sign in signs))
         try:
             yield ended
         finally:
@@ -166,8 +166,7 @@ def test_what_cannot_be_started_is_a_failure_that_says_why(tmp_path: Path, home:
 
 def test_a_run_of_several_processes_has_what_torchrun_would_give_it(tmp_path: Path, home: Path) -> None:
     folder = a_run(tmp_path / "run", "wait", processes=2)
-    with running(folder, home) as ended:
-        until(lambda: len((folder / "pids").read_text().split()) == 2)
+    with running(folder, home, ["begun0", "begun1"]) as ended:
         assert len(set((folder / "pids").read_text().split())) == 2
         (folder / "go").touch()
         assert ended.result(stand_in.LIMIT) == 0
@@ -184,6 +183,18 @@ def test_one_of_several_processes_that_is_killed_takes_the_run_with_it(
     assert run_child(folder, home) == -signal.SIGKILL
     status = read_status(folder)
     assert status is not None and (status.code, status.deaths) == (-signal.SIGKILL, 1)
+    until(lambda: all(map(gone, (folder / "pids").read_text().split())))
+
+
+def test_a_process_that_does_not_stop_with_its_fellows_is_ended(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "GRACE", 0.5)
+    folder = a_run(tmp_path / "run", "one_rank_ignores", processes=2)
+    with running(folder, home, ["begun0", "begun1"]) as ended:
+        (home / "stop").touch()
+        assert ended.result(stand_in.LIMIT) == 130
+    assert state_of(folder) == PENDING
     until(lambda: all(map(gone, (folder / "pids").read_text().split())))
 
 

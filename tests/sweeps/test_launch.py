@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import stand_in
+import submitit
 from hydra.core.global_hydra import GlobalHydra
+from ray_environment import ray_python
 from stand_in import a_run, until
 
 from prune_cli.common.errors import ConfigError
@@ -20,8 +23,9 @@ from prune_cli.sweeps import child, launch
 from prune_cli.sweeps.launch import LAUNCHERS, Launcher
 
 LAUNCHING = Path(__file__).with_name("launching.py")
-OPTIONS = {"basic": "", "joblib": "n_jobs=3", "local": ""}
+OPTIONS = {"basic": "", "joblib": "n_jobs=3", "local": "", "ray": "ray.init.num_cpus=3"}
 SLOW_LOCAL = pytest.param("local", marks=pytest.mark.slow)  # submitit looks for results every few seconds
+RAY = pytest.param("ray", marks=pytest.mark.slow)  # in an environment of its own
 Launched = Callable[..., subprocess.Popen]
 
 
@@ -39,7 +43,8 @@ def launched(tmp_path: Path, home: Path) -> Iterator[Launched]:
     started: list[subprocess.Popen] = []
 
     def start(name: str, *folders: Path) -> subprocess.Popen:
-        words = [sys.executable, LAUNCHING, name, OPTIONS[name], home, *folders]
+        python = ray_python() if name == "ray" else sys.executable
+        words = [python, LAUNCHING, name, OPTIONS[name], home, *folders]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         started.append(subprocess.Popen(words, cwd=tmp_path / "here", env=environment, **options))
         return started[0]
@@ -50,7 +55,7 @@ def launched(tmp_path: Path, home: Path) -> Iterator[Launched]:
         process.communicate()
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ["basic", "joblib", "local", RAY])
 def test_every_run_is_started_and_nothing_else_is_touched(name: str, tmp_path: Path, launched: Launched) -> None:
     behaviours = ("finish", "crash", "die")
     folders = [a_run(tmp_path / f"it's a {what}, ${{oc.env:HOME}} = [1] \\ ü", what) for what in behaviours]
@@ -62,7 +67,7 @@ def test_every_run_is_started_and_nothing_else_is_touched(name: str, tmp_path: P
     assert codes == [None, 3, -signal.SIGKILL]
 
 
-@pytest.mark.parametrize("name", ["basic", "joblib", SLOW_LOCAL])
+@pytest.mark.parametrize("name", ["basic", "joblib", SLOW_LOCAL, RAY])
 def test_ctrl_c_in_the_terminal_stops_every_run_with_a_checkpoint(
     name: str, tmp_path: Path, launched: Launched
 ) -> None:
@@ -80,14 +85,41 @@ def test_ctrl_c_in_the_terminal_stops_every_run_with_a_checkpoint(
         assert (status := read_status(folder)) and (status.state, status.deaths) == ("stopped", 0)
 
 
-@pytest.mark.parametrize("name", ["joblib", SLOW_LOCAL])
+@pytest.mark.parametrize("name", ["joblib", SLOW_LOCAL, RAY])
 def test_a_launcher_that_dies_raises_when_no_run_is_at_work_any_more(
     name: str, tmp_path: Path, launched: Launched
 ) -> None:
     folder = a_run(tmp_path / "run", "kill_launcher")
     out, _ = launched(name, folder, a_run(tmp_path / "other", "finish")).communicate(timeout=stand_in.LIMIT)
-    assert out.splitlines()[0].startswith("raised") and out.splitlines()[-1] == "left alone"
+    raised, alone = out.splitlines()[-2:]  # the raylet says on stdout that a worker died
+    assert raised.startswith("raised ") and alone == "left alone"
     assert state_of(folder) == DONE
+
+
+SLURM = {
+    "srun": "",
+    "sbatch": "touch submitted; echo Submitted batch job 77",
+    "scancel": "echo $@ >> cancelled",
+    "sacct": "[ -e cancelled ] && state=CANCELLED || state=PENDING; echo 'JobID|State|NodeList'\n"
+    'for task in 0 1; do echo "77_$task|$state|"; done',
+}
+
+
+@pytest.mark.slow  # submitit waits a quarter of a minute for the results of a job that was cancelled
+def test_stop_takes_what_still_waits_out_of_the_queue_of_slurm(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm's commands are stand-ins."""
+    for name, script in SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folders = [a_run(tmp_path / str(number), "finish") for number in range(2)]
+    with ThreadPoolExecutor() as pool, pytest.raises(submitit.core.utils.UncompletedJobError):
+        pool.submit(lambda: (until((tmp_path / "submitted").exists), (home / "stop").touch()))
+        Launcher.of("slurm", ["timeout_min=5"]).launch(folders, home)
+    assert set((tmp_path / "cancelled").read_text().splitlines()) == {f"--state=PENDING --name=prune-cli-{home.name}"}
+    assert [state_of(folder) for folder in folders] == [PENDING, PENDING]
 
 
 def test_fail_fast_starts_nothing_after_a_failure(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +157,7 @@ def test_no_runs_are_no_work(home: Path) -> None:
         ("basic", ["n_jobs=4"], "has no option 'n_jobs'", "it has no options"),
         ("joblib", ["n_job=4"], "has no option 'n_job'", "did you mean 'n_jobs'?"),
         ("joblib", ["_target_=os.system"], "has no option '_target_'", "known: "),
+        ("slurm", ["name=mine"], "has no option 'name'", "known: account"),
         ("joblib", ["n_jobs"], "this is not KEY=VALUE", "n_jobs=4"),
         ("joblib", ["=4"], "this is not KEY=VALUE", "n_jobs=4"),
         ("joblib", ["n_jobs=many"], "cannot be used: ", "quote"),

@@ -1,0 +1,78 @@
+"""One run by several processes, which are started here, as a sweep starts them: by a request in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prune_cli import pipeline
+from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.terminal import note
+from prune_cli.runs.files import write_json
+from prune_cli.runs.places import Places
+from prune_cli.runs.status import read_status
+from prune_cli.runs.store import REQUEST, RunFolder
+
+SCRATCH = ".launch"  # in the runs folder: what launchers write
+
+
+def ask(job: pipeline.Job, folder: Path, places: Places, kind: str = "prune") -> None:
+    """Write into a run's folder what `run` needs to know: everything but the state of the disk."""
+    compute = job.settings.compute
+    request = {
+        "kind": kind,
+        "config": job.settings.plain,
+        "places": {name: str(path.absolute()) for name, path in vars(places).items() if path is not None},
+        "cwd": str(Path.cwd()),
+        "device": job.device.type,
+        "processes": compute.processes,
+    }
+    write_json(folder / REQUEST, request)
+
+
+def to_be_started(job: pipeline.Job) -> bool:
+    """Whether the job wants several processes and this one has no fellows yet."""
+    return job.settings.compute.processes > job.ranks.world
+
+
+def by_processes(job: pipeline.Job, folder: RunFolder, places: Places, kind: str) -> dict[str, Any]:
+    """Start the processes of a run and wait for them; a finished run is not computed again. Returns its record.
+
+    Raises what made the run fail, and KeyboardInterrupt where it was stopped.
+    """
+    from prune_cli.sweeps.rounds import carry_out  # which needs the locks of a POSIX system
+
+    record = folder.manifest()
+    if record is not None:
+        note(f"this run is finished: {folder.path}")
+        return record
+    ask(job, folder.path, places, kind)
+    stopped = carry_out([folder.path], _Here(), places.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
+    if stopped:
+        raise KeyboardInterrupt
+    return folder.manifest() or _failed(folder.path)
+
+
+class _Here:
+    """Starts runs on this machine, one after another."""
+
+    name = "basic"
+
+    def launch(self, folders: Sequence[Path], home: Path) -> None:
+        """Start a run's processes and wait until all have ended."""
+        from prune_cli.sweeps.child import run_child
+
+        for folder in folders:
+            run_child(folder, home)
+
+
+def _failed(folder: Path) -> dict[str, Any]:
+    """Raise what the run's status says."""
+    status = read_status(folder)
+    if status is None or not status.reason:
+        how = "it left no word" if status is None else f"exit code {status.code}, {status.deaths} times"
+        raise PruneCliError(f"the run has failed: {how}", str(folder))
+    said = {label: text for label, _, text in (line.partition(": ") for line in status.reason)}
+    kind = RequestError if status.code == RequestError.exit_code else PruneCliError
+    raise kind(said["error"], said.get("where", str(folder)), said.get("try"))

@@ -1,0 +1,183 @@
+"""The processes that compute one run together, one a GPU: which of them this one is, and what they tell each other.
+
+accelerate forms the group from the environment (RANK, WORLD_SIZE, …: sweeps/child.py and torchrun set it) and brings
+the collectives; without a group nothing of it is imported. Numbers and objects travel over gloo also where tensors on
+GPUs travel over NCCL, because a process that waits in gloo hears at once that another one has died.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from prune_cli.common import interrupts
+from prune_cli.common.errors import ConfigError, PruneCliError, told
+from prune_cli.common.terminal import STDERR
+
+T = TypeVar("T")
+OPTION = "compute.processes"
+PATIENCE = timedelta(days=7)  # the first process may score, or wait for another run, for hours: the others wait for it
+
+
+class LostError(PruneCliError):
+    """Another process of the run has failed, or has gone."""
+
+    def __init__(self, said: str = ""):
+        super().__init__(f"another process of this run has ended{said and f': {said}'}")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process is number `rank` of `world` that compute one run together. Alone, every method is free."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def join(cls, processes: int, device: torch.device) -> Ranks:
+        """The group that the environment names, where more than one process is wanted; alone where it names none.
+
+        Raises ConfigError where the group is of another size, accelerate is not there, or there are too few GPUs.
+        """
+        if processes == 1 or "RANK" not in os.environ:
+            return ALONE
+        _check_group(processes, device)
+        from accelerate import PartialState
+
+        on_gpus = device.type == "cuda"
+        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+        group = PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
+        if group.process_index:
+            _be_silent()
+        return cls(group.process_index, group.num_processes)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and speaks to the person."""
+        return self.rank == 0
+
+    def device(self, device: torch.device) -> torch.device:
+        """Where this process computes: each has a GPU of its own."""
+        if self.world == 1 or device.type != "cuda":
+            return device
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+        return own
+
+    def share(self, size: int) -> list[int]:
+        """This process's places in a batch of `size`, in order: with each place i also size - 1 - i.
+
+        timm's CutMix mixes these two, so mixing a share is mixing the whole batch. The share may be empty.
+        """
+        return [i for i in range(size) if min(i, size - 1 - i) % self.world == self.rank]
+
+    def sums(self, *values: float) -> tuple[float, ...]:
+        """Each value summed over the processes, in float64; alone, as they are."""
+        if self.world == 1:
+            return values
+        return tuple(self.sum(torch.tensor(values, dtype=torch.float64)).tolist())
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of this tensor over the processes."""
+        if self.world == 1:
+            return tensor
+        from accelerate.utils import reduce
+
+        return _spoken(lambda: reduce(tensor, "sum"))
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return self.sums(flag)[0] > 0
+
+    def gathered(self, value: T) -> list[T]:
+        """What each process has, by rank."""
+        if self.world == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return _spoken(lambda: gather_object([value]))
+
+    def copy(self, tensors: Iterable[Tensor]) -> None:
+        """Give the tensors, in place, the values that they have in the first process."""
+        if self.world > 1:
+            from accelerate.utils import broadcast
+
+            _spoken(lambda: broadcast(list(tensors)))
+
+    def lead(self, work: Callable[[], T]) -> T:
+        """What `work` gives in the first process, which alone does it, for every process. Its failure ends all of them.
+
+        What it gives is pickled: no tensor on a GPU.
+        """
+        if self.world == 1:
+            return work()
+        found, failure = _attempted(work) if self.main else (None, None)
+        from accelerate.utils import broadcast_object_list
+
+        said = [found, told(failure) if failure else None]
+        found, reason = _spoken(lambda: broadcast_object_list(said))
+        if failure is not None:
+            raise failure
+        if reason is not None:
+            raise LostError(reason[0])
+        return found
+
+    def check_same(self, value: Any, what: str) -> None:
+        """Raise PruneCliError unless every process has this value."""
+        values = self.gathered(value)
+        if any(other != values[0] for other in values):
+            raise PruneCliError(f"the processes of this run differ: {what}", ", ".join(map(str, values)))
+
+    def leave(self) -> None:
+        """The work is done: NCCL would complain of a process that just ends."""
+        if self.world > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
+
+ALONE = Ranks()
+
+
+def _check_group(processes: int, device: torch.device) -> None:
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    if find_spec("accelerate") is None:
+        hint = "pip install 'prune-cli[processes]'"
+        raise ConfigError("a run of several processes needs the package accelerate", OPTION, hint)
+    if world != processes:
+        raise ConfigError(f"this is one of {world} processes, not {processes}", OPTION, f"{OPTION}={world}")
+    if device.type == "cuda" and local >= torch.cuda.device_count():
+        what = f"{processes} processes want a GPU each, and this machine has {torch.cuda.device_count()}"
+        raise ConfigError(what, OPTION, "fewer processes, or compute.device=cpu")
+
+
+def _attempted(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
+
+
+def _spoken(talk: Callable[[], T]) -> T:
+    """Raises LostError where another process has gone, KeyboardInterrupt where that is because all were told to stop."""
+    try:
+        return talk()
+    except RuntimeError:  # torch's DistBackendError among them
+        if interrupts.requested():
+            raise KeyboardInterrupt from None
+        raise LostError from None
+
+
+def _be_silent() -> None:
+    """Only the first process speaks to the person; why another one fails is in the run's status."""
+    STDERR.quiet = True
+    sys.stdout = io.StringIO()

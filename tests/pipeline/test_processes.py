@@ -1,0 +1,92 @@
+"""A run that several processes compute: what is typed, what is refused, and that it is the run of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Answer
+from safetensors.torch import load_file
+
+from prune_cli.commands.finished import blame
+from prune_cli.common.device import Compute
+from prune_cli.common.errors import ConfigError
+from prune_cli.common.ranks import ALONE, LostError, Ranks
+from prune_cli.runs.status import FAILED, RUNNING, Status, begin, end, read_status, write_status
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+SMALL = ("compute.device=cpu", "recipe=smoke", "model.weights=random", "recipe.cutmix_alpha=1", "recipe.batch_size=23")
+
+
+def test_two_processes_make_the_run_of_one(run: Callable[..., Answer], here: Path) -> None:
+    words = ("prune", *SMALL, "sparsity=95", "compute.precision=fp64", "recipe.accumulation=2", "recipe.clip_norm=1")
+    one = run(*words, "--runs-dir", "one", "--json").json
+    answer = run(*words, "--json", "compute.processes=2", "compute.trackers=[tensorboard]")
+    assert answer.code == 0, answer.err
+    two = answer.json
+    assert [two[key] for key in ("hash", "mask_digest", "accuracy_last")] == [
+        one[key] for key in ("hash", "mask_digest", "accuracy_last")
+    ]
+    assert (one["processes"], two["processes"]) == (1, 2)
+    weights, theirs = (load_file(here / runs / "prune" / two["hash"] / "model.safetensors") for runs in ("one", "runs"))
+    assert all(weight.dtype == torch.float64 for weight in weights.values())
+    assert max(float((weights[name] - theirs[name]).abs().max()) for name in weights) < 1e-9
+    assert len(list((here / "runs" / "trackers").rglob("events*"))) >= 1
+    assert not (here / "runs" / "prune" / two["hash"] / "request.json").exists()
+    assert run("evaluate", two["hash"], "--json").json["accuracy"] == two["accuracy_last"]
+    assert "this run is finished" in run(*words, "compute.processes=2").err
+
+
+def test_a_run_that_fails_says_why_and_ends_all_of_its_processes(run: Callable[..., Answer]) -> None:
+    answer = run("train", *SMALL, "recipe.lr=1e30", "compute.processes=2")
+    assert answer.code == 1
+    assert answer.lines[-3].startswith("error: the loss is ")
+    assert answer.lines[-2:] == ["where: epoch 0, batch 1", "try: a lower recipe.lr"]
+
+
+def test_batch_statistics_are_not_shared_so_a_model_that_has_them_is_refused(run: Callable[..., Answer]) -> None:
+    answer = run("train", "model=lstm128", "dataset=action_mnist", "recipe=smoke", "compute.processes=2")
+    assert answer.code == 2
+    assert answer.lines[0].startswith("error: lstm128 has BatchNorm")
+    assert answer.lines[1:] == ["where: compute.processes=2", "try: compute.processes=1"]
+
+
+def test_a_tracker_that_does_not_exist_is_refused_before_any_work(run: Callable[..., Answer], here: Path) -> None:
+    answer = run("prune", *SMALL, "compute.trackers=[tensorbored]")
+    assert answer.code == 2
+    assert answer.lines[-1] == "try: did you mean 'tensorboard'?"
+    assert not (here / "runs").exists()
+
+
+def test_less_than_one_process_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.processes must be 1 or more"):
+        Compute(processes=0)
+
+
+def test_one_process_asks_nobody_and_a_group_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Ranks.join(4, CPU) is ALONE
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "3")):
+        monkeypatch.setenv(name, value)
+    assert Ranks.join(1, CPU) is ALONE
+    with pytest.raises(ConfigError, match="one of 3 processes, not 2"):
+        Ranks.join(2, CPU)
+
+
+def test_the_reason_of_the_process_that_failed_stands(tmp_path: Path) -> None:
+    begin(tmp_path)
+    end(tmp_path, FAILED, ["error: the other one's"])
+    blame(tmp_path, LostError())
+    assert read_status(tmp_path).reason == ("error: the other one's",)  # type: ignore[union-attr]
+
+
+def test_a_process_that_is_lost_without_a_word_is_the_reason_that_the_first_one_gives(tmp_path: Path) -> None:
+    write_status(tmp_path, Status(RUNNING, pid=1))
+    blame(tmp_path, LostError())  # not the first one
+    assert read_status(tmp_path).state == RUNNING  # type: ignore[union-attr]
+    begin(tmp_path)
+    blame(tmp_path, LostError())
+    assert read_status(tmp_path).state == FAILED  # type: ignore[union-attr]
