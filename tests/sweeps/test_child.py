@@ -133,7 +133,7 @@ def test_a_run_that_was_stopped_is_no_failure_for_fail_fast(tmp_path: Path, home
     (home / "fail-fast").touch()
     folder = a_run(tmp_path / "run", "wait")
     with running(folder, home) as ended:
-        os.kill(int((folder / "pids").read_text()), signal.SIGINT)
+        os.kill(int((folder / "pids").read_text()), signal.SIGTERM)
         assert ended.result(stand_in.LIMIT) == 130
     assert not (home / "stop").exists()
 
