@@ -320,3 +320,12 @@ def test_the_cases_are_always_the_same() -> None:
     every = [word for number in range(2000) for word in words(number)]
     assert all(any(word.startswith(f"{top}.") for word in every) for top in PARTS)
     assert {word.partition("=")[0] for word in every} >= {*GROUPS, "seed", "mask"}
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**63), 10**30])
+@pytest.mark.parametrize("key", ["compute.threads", "recipe.epochs", "scoring.batches", "sparsity.min_kept_per_tensor"])
+def test_a_number_that_nothing_counts_up_to_is_refused(run: Callable[..., Answer], key: str, number: int) -> None:
+    answer = run("prune", "--dry-run", f"{key}={number}")
+    assert answer.code == 2
+    assert key in answer.err
+    assert len(answer.lines) <= 3

@@ -13,6 +13,7 @@ from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.common.registry import OUTSIDE
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+MOST_THREADS = 1024
 PRECISIONS = ("fp32", "bf16", "fp64")
 
 
@@ -40,6 +41,9 @@ class Compute:
             if value is not None and value < low:
                 what, where = f"compute.{name} must be {low} or more", f"compute.{name}={value}"
                 raise ConfigError(what, where, hints.get(name))
+
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise ConfigError(f"compute.threads must be {MOST_THREADS} or fewer", f"compute.threads={self.threads}")
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -28,6 +28,7 @@ BROKEN = (
     ValueError,
     RecursionError,
 )  # what Hydra makes of a bad file
+LARGEST = 2**31 - 1  # of all numbers that count something
 Parts = Mapping[str, type | Mapping[str, type]]  # group -> its option dataclass, or one for each name
 
 
@@ -94,6 +95,7 @@ class Composer:
         return Settings(**{part: self._build(part, plain) for part in PARTS}, plain=plain)
 
     def _build(self, part: str, plain: Mapping[str, Any]) -> Any:
+        _check_size({part: plain.get(part)})
         if part == "scoring":
             return Scoring(**plain[part])
         return self._part(part, plain)(**_without_name(plain.get(part, {}))) if part in SWEEPABLE else plain[part]
@@ -171,6 +173,15 @@ def _check(config: DictConfig, words: tuple[str, ...]) -> None:
     for key in (*SWEEPABLE, "sweep"):
         if not isinstance(config.get(key, {}), DictConfig | dict):
             raise ConfigError(f"{key} holds no KEY: VALUE lines", " ".join(words), "see prune-cli ls")
+
+
+def _check_size(plain: Mapping[str, Any], above: str = "") -> None:
+    """Refuse a number that no computer counts up to; a seed counts nothing."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            _check_size(value, f"{above}{key}.")
+        elif isinstance(value, int) and abs(value) > LARGEST and key != "seed":
+            raise ConfigError(f"{above}{key} lies within ±{LARGEST:,}", f"{above}{key}={value}")
 
 
 def _typed(dataclass: type, options: dict[str, Any]) -> DictConfig:

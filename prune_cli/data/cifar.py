@@ -12,8 +12,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import download_url
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.registry import OUTSIDE
@@ -46,7 +44,7 @@ class _Cifar:
     validation: float = 0.0
 
     name: ClassVar[str]
-    published: ClassVar[type[CIFAR10]]  # torchvision's own: the names and the MD5 of the files
+    torchvision: ClassVar[str]  # the name of its own class, which has the names and the MD5 of the files
     labels: ClassVar[str]  # the key of the labels in a batch
 
     def __post_init__(self) -> None:
@@ -81,12 +79,21 @@ class _Cifar:
         """The archive, whose MD5 torchvision checks, and the files in it, each whole or absent."""
         archive, folder = place / self.published.filename, self.published.base_folder
         with whole(archive) as temporary:
+            from torchvision.datasets.utils import download_url
+
             download_url(self.published.url, temporary.parent, temporary.name, self.published.tgz_md5)
         with tempfile.TemporaryDirectory(dir=place) as aside:
             archives.unpack(archive, Path(aside), LIMITS)
             (place / folder).mkdir(exist_ok=True)
             for path in (Path(aside) / folder).iterdir():
                 path.replace(place / folder / path.name)
+
+    @property
+    def published(self) -> Any:
+        """torchvision's class. Importing it takes longer than all else that a plan needs, so a plan does not."""
+        import torchvision.datasets
+
+        return getattr(torchvision.datasets, self.torchvision)
 
     def _root(self, home: Path) -> Path:
         return Path(self.root).expanduser() if self.root else home / self.name
@@ -149,7 +156,7 @@ class _Cifar:
 class Cifar10(_Cifar):
     """Ten classes; 50,000 training and 10,000 test images."""
 
-    title, published, labels = "CIFAR-10", CIFAR10, "labels"
+    title, torchvision, labels = "CIFAR-10", "CIFAR10", "labels"
 
 
 @datasets.register("cifar100")
@@ -157,7 +164,7 @@ class Cifar10(_Cifar):
 class Cifar100(_Cifar):
     """A hundred classes (the fine ones); 50,000 training and 10,000 test images."""
 
-    title, published, labels = "CIFAR-100", CIFAR100, "fine_labels"
+    title, torchvision, labels = "CIFAR-100", "CIFAR100", "fine_labels"
 
 
 def _classes(file: _File, key: str) -> tuple[str, ...]:

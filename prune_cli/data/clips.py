@@ -55,6 +55,9 @@ class Video:
         for option in ("frame_size", "train_clips_per_class", "test_clips_per_class", "workers"):
             if getattr(self, option) < 1:
                 self._refuse(option, "is 1 or more")
+        for option, most in (("frames", 10_000), ("frame_size", 4096)):
+            if getattr(self, option) > most:
+                self._refuse(option, f"is {most:,} or less")
         if not 0 <= self.noise <= 255:
             self._refuse("noise", "lies in 0 … 255 grey levels")
         if self.speed is not None and not 0 < self.speed < math.inf:

@@ -8,11 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as image_ops
 
 from prune_cli.common.errors import DataError
-
-INTERPOLATION = image_ops.InterpolationMode.BILINEAR  # torchvision's default for Resize; the report names no other
 
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")  # Pillow reads others by running a program: EPS
 
@@ -21,9 +18,12 @@ def cover(images: Tensor, height: int, width: int) -> Tensor:
     """uint8 images (…, H, W) resized so that they cover height × width, the middle kept; the right size is left alone."""
     if tuple(images.shape[-2:]) == (height, width):
         return images
+    from torchvision.transforms.v2 import functional as image_ops
+
     scale = max(height / images.shape[-2], width / images.shape[-1])
     size = [max(low, round(side * scale)) for low, side in zip((height, width), images.shape[-2:], strict=True)]
-    return image_ops.center_crop(image_ops.resize(images, size, INTERPOLATION, antialias=True), [height, width])
+    bilinear = image_ops.InterpolationMode.BILINEAR  # torchvision's default for Resize; the report names no other
+    return image_ops.center_crop(image_ops.resize(images, size, bilinear, antialias=True), [height, width])
 
 
 def read_rgb(path: Path) -> Tensor:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision.transforms.v2 import functional as image_ops
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
@@ -100,6 +99,8 @@ def prepare(images: Tensor, to: ImageInput | ClipInput) -> Tensor:
     """
     if isinstance(to, ClipInput):
         return images.float() / 255
+    from torchvision.transforms.v2 import functional as image_ops  # takes longer than all else that a plan needs
+
     images = cover(images, to.height, to.width)
     if images.shape[1] != to.channels:
         grey = images if images.shape[1] == 1 else image_ops.rgb_to_grayscale(images)

@@ -13,6 +13,7 @@ from prune_cli.common.registry import OUTSIDE
 from prune_cli.models.registry import ClipInput, models
 
 SIDE, CHANNELS = 32, 16  # pixels of a frame as the convolution sees it; its kernels
+MOST_UNITS = 2**16  # more than any memory holds the square of
 
 
 @models.register("lstm128")
@@ -32,8 +33,9 @@ class Lstm128:
     input = ClipInput()
 
     def __post_init__(self) -> None:
-        if self.units < 1:
-            raise ConfigError(f"an LSTM has 1 unit or more, not {self.units}", "model.units", "model.units=128")
+        if not 1 <= self.units <= MOST_UNITS:
+            what = f"an LSTM has 1 unit or more, and here {MOST_UNITS:,} or fewer, not {self.units}"
+            raise ConfigError(what, "model.units", "model.units=128")
 
     def build(self, num_classes: int) -> nn.Module:
         """The module, randomly initialised."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.errors import ConfigError, WeightsError, nearest
 from prune_cli.common.registry import OUTSIDE
 from prune_cli.models.registry import ImageInput, models
 
@@ -115,4 +115,9 @@ class TimmArch:
     def _pretrained_config(self) -> Any:
         from timm.models import get_pretrained_cfg
 
-        return get_pretrained_cfg(self._tagged)
+        try:
+            return get_pretrained_cfg(self._tagged)
+        except RuntimeError:  # a tag that timm does not know
+            there = ", ".join(f"hub:{tag}" for tag in self.hub_tags) or "none"
+            what, where = f"timm has no weights under {self._tagged!r}", f"model.weights={self.weights}"
+            raise WeightsError(what, where, f"there are: {there}") from None

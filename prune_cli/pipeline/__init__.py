@@ -1,13 +1,12 @@
 """The sentence that the program is: config -> data -> model -> score -> allocate -> select -> mask -> fine-tune -> record.
 
-job.py holds its beginning, batches.py, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
+job.py holds its beginning, batches.py, scoring.py, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
 """
 
 from prune_cli.pipeline.arrows import (
     build_model,
     choose_mask,
     control,
-    find_scores,
     keep_data,
     remove,
     train,
@@ -16,6 +15,7 @@ from prune_cli.pipeline.batches import evaluation_batches
 from prune_cli.pipeline.job import Job, Workshop, composer, outline, score_identity
 from prune_cli.pipeline.record import describe, title, write_run
 from prune_cli.pipeline.rounds import find_mask
+from prune_cli.pipeline.scoring import find_scores
 
 __all__ = [
     "Job",

@@ -121,15 +121,22 @@ def _rest(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _labels(titles: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[str]:
     """The titles; entries with the same title but different parts also say in what they differ."""
     flats = [_flat(part) for part in parts]
-    labels = []
+    peers: dict[str, list[dict[str, Any]]] = {}
     for title, flat in zip(titles, flats, strict=True):
-        peers = [other for other_title, other in zip(titles, flats, strict=True) if other_title == title]
-        varying = {
-            key for peer in peers for key in peer.keys() | flat.keys() if len({repr(p.get(key)) for p in peers}) > 1
-        }
-        shown = {key: flat.get(key, "default") for key in sorted(varying)}
-        labels.append(" ".join(part for part in (title, f"[{_words(shown)}]" if shown else "") if part))
-    return labels
+        peers.setdefault(title, []).append(flat)
+    differing = {title: _differing(group) for title, group in peers.items()}
+    return [_label(title, flat, differing[title]) for title, flat in zip(titles, flats, strict=True)]
+
+
+def _label(title: str, flat: Mapping[str, Any], differing: Iterable[str]) -> str:
+    shown = {key: flat.get(key, "default") for key in differing}
+    return " ".join(part for part in (title, f"[{_words(shown)}]" if shown else "") if part)
+
+
+def _differing(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys under which not all of these have the same value."""
+    keys = {key for flat in flats for key in flat}
+    return sorted(key for key in keys if len({repr(flat.get(key)) for flat in flats}) > 1)
 
 
 def _flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -42,10 +42,13 @@ def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fas
     for folder in folders:
         (folder / STATUS).unlink(missing_ok=True)  # failures and deaths of earlier sweeps are forgiven
     signals: list[int] = []
-    with _home(scratch, launcher.name != "basic", fail_fast) as home:
-        with answered(lambda count: _stop(home, signals, count)), _watched(folders, tell):
-            while (left := _left(folders)) and not (home / STOP).exists():
-                _launch(launcher, left, home)
+    with (
+        _home(scratch, launcher.name != "basic", fail_fast) as home,
+        answered(lambda count: _stop(home, signals, count)),
+        _watched(folders, tell),
+    ):
+        while (left := _left(folders)) and not (home / STOP).exists():
+            _launch(launcher, left, home)
     return bool(signals and _left(folders))
 
 

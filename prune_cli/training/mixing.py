@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from timm.data.mixup import Mixup
 from torch import Tensor
 
 from prune_cli.common.random import derive
@@ -23,6 +22,8 @@ def cut_and_mixed(
     a batch with an odd number of images loses its last one. The draws depend on (seed, epoch, batch) alone; first: the
     number of the first batch. An empty batch (another process's share, see Ranks.share) stays in its place.
     """
+    from timm.data.mixup import Mixup  # with torchvision behind it: only where it is wanted
+
     mix = Mixup(mixup_alpha=0.0, cutmix_alpha=alpha, prob=prob, mode="batch", label_smoothing=0.0, num_classes=classes)
     for number, (x, y) in enumerate(batches, first):
         even = len(y) - len(y) % 2

@@ -250,7 +250,7 @@ def test_a_missing_dataset_is_fetched_and_unpacked_where_that_is_wanted(
         fetched.append((url, md5))
         shutil.copy(archive, root / filename)
 
-    monkeypatch.setattr("prune_cli.data.cifar.download_url", fetch)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", fetch)
     home = tmp_path / "home/cifar10"
     for _ in range(2):
         assert len(load(None, home=tmp_path / "home", download=True, verify=True).train) == 200
@@ -267,7 +267,7 @@ def test_a_download_that_fails_is_answered_in_three_lines(
     def fail(*_: Any, **__: Any) -> None:
         raise failure
 
-    monkeypatch.setattr("prune_cli.data.cifar.download_url", fail)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", fail)
     error = refused(tmp_path / "new/cifar-10-batches-py", download=True)
     assert "could not be fetched" in error.what
     assert error.where == str(tmp_path / "new")

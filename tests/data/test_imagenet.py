@@ -234,3 +234,13 @@ def test_archives_that_are_not_the_published_ones_are_refused(tmp_path: Path) ->
 def test_a_share_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match="validation"):
         ImageNet1k(validation=1.0)
+
+
+def test_names_and_md5s_are_torchvisions() -> None:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+    from torchvision.datasets.imagenet import ARCHIVE_META
+
+    from prune_cli.data import imagenet
+
+    assert imagenet.ARCHIVE_META == ARCHIVE_META
+    assert imagenet.IMG_EXTENSIONS == IMG_EXTENSIONS

@@ -1,0 +1,101 @@
+"""The scores of a job and their record: measured once, and kept for all runs that select from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from prune_cli.common.device import peak_memory
+from prune_cli.common.terminal import note
+from prune_cli.masks.allocate import check_no_nan
+from prune_cli.pipeline.batches import scoring_batches
+from prune_cli.pipeline.job import Job, score_identity
+from prune_cli.runs.files import read_tensors, write_csv, write_tensors
+from prune_cli.runs.manifest import provenance
+from prune_cli.runs.places import Places
+from prune_cli.runs.store import RunFolder, digest_of, seal
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores
+from prune_cli.scorers.hidden import ranked
+from prune_cli.scorers.quantiles import quantile_row
+from prune_cli.scorers.snip_magnitude import sum_terms
+
+SCORES = "scores.safetensors"
+
+
+def images_of(batches: Batches) -> int:
+    """How many images or clips are in the batches."""
+    return sum(len(labels) for _, labels in batches)
+
+
+def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Places) -> tuple[Scores, dict[str, Any]]:
+    """The scores and their record; taken from an earlier scoring run with the same identity if there is one."""
+    folder = RunFolder.of(places.runs, "score", score_identity(job))
+    with folder.claimed(wait=True):
+        record = folder.manifest()
+        if record is None:
+            record = _score(job, model, parameters, folder)
+        else:
+            note(f"scores taken from {folder.path}")
+        scores = read_tensors(folder.path / SCORES, digest_of(record, SCORES))
+        device = "cpu" if job.device.type == "mps" else job.device  # mps has no float64, which SynFlow needs
+        ordered = {name: scores[name].to(device) for name in parameters}  # the model's order breaks ties
+        return ordered, record
+
+
+def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
+    batches = scoring_batches(job)
+    of_units = hasattr(job.settings.scorer, "measures")
+    name, measure = ("units.csv", _measure_units) if of_units else ("layers.csv", _scores_with_quantiles)
+    scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
+    check_no_nan(scores)
+    record = {
+        "hash": folder.path.name,
+        "identity": folder.identity,
+        "scorer": job.settings.scorer.name,
+        "images": images_of(batches),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(job.device),
+        "config": job.settings.plain,
+        **provenance(job.device),
+    }
+    write_tensors(folder.path / SCORES, scores)
+    write_csv(folder.path / name, table)
+    return seal(folder.path, record)
+
+
+def _scores_with_quantiles(
+    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
+) -> tuple[Scores, pd.DataFrame, float]:
+    """The scores, the spread of each of their terms a tensor, and the seconds that the scorer itself took."""
+    scores, rows, aside, start = {}, [], 0.0, time.perf_counter()
+    for name, terms in _terms(scorer, model, batches, parameters):
+        paused = time.perf_counter()
+        rows.append(quantile_row(name, terms))
+        aside += time.perf_counter() - paused
+        scores[name] = sum_terms(terms)
+    return scores, pd.DataFrame(rows), time.perf_counter() - start - aside
+
+
+def _measure_units(
+    scorer: Any, model: nn.Module, batches: Batches, parameters: Parameters
+) -> tuple[Scores, pd.DataFrame, float]:
+    """The scores of units, what was measured of each, a row a unit, and the seconds that the scorer took."""
+    start = time.perf_counter()
+    measured = scorer.measures(model, batches, parameters)
+    scores, seconds = ranked(measured, scorer.keep), time.perf_counter() - start
+    rows = [pd.DataFrame({"layer": name, **{of: t.numpy() for of, t in m.items()}}) for name, m in measured.items()]
+    return scores, pd.concat(rows).rename_axis("unit").reset_index(), seconds
+
+
+def _terms(
+    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The terms of a score that is a sum, tensor by tensor; of any other score the score itself."""
+    if hasattr(scorer, "terms"):
+        yield from scorer.terms(model, batches, parameters)
+    else:
+        yield from ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())
