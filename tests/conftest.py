@@ -18,6 +18,8 @@ import torch
 
 from prune_cli import cli
 from prune_cli.data.registry import datasets
+from prune_cli.runs.files import FILES, SEAL
+from prune_cli.runs.store import read_manifest, seal
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,6 +83,13 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Answer(int(stop.value.code or 0), out, err)
 
     return typed
+
+
+def reseal(folder: Path) -> None:
+    """Let a run's record fit its files again, after a test has changed one."""
+    record = read_manifest(folder)
+    assert record is not None
+    seal(folder, {key: value for key, value in record.items() if key not in (FILES, SEAL)})
 
 
 def everything_in(folder: Path) -> set[str]:

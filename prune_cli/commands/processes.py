@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ def ask(job: pipeline.Job, folder: Path, places: Places, kind: str = "prune") ->
         "kind": kind,
         "config": job.settings.plain,
         "places": {name: str(path.absolute()) for name, path in vars(places).items() if path is not None},
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "cwd": str(Path.cwd()),
         "device": job.device.type,
         "processes": compute.processes,

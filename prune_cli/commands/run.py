@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.commands.finished import blame
-from prune_cli.commands.processes import ask
 from prune_cli.commands.prune import pruned
 from prune_cli.commands.train import trained
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import REQUEST, read_manifest
-
-__all__ = ["ask", "run"]  # both ends of a request
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -42,7 +40,8 @@ def _follow(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     places = Places(**{name: Path(path) for name, path in request["places"].items()})
     settings = pipeline.composer(places).from_plain(request["config"])
     job = pipeline.Workshop(places).job(settings)
-    kind = request.get("kind", "prune")
+    sys.argv = request["argv"]  # records tell the command that was typed
+    kind = request["kind"]
     plan = pipeline.describe(job, kind, *pipeline.outline(job))
     if plan["hash"] != folder.name:
         raise PruneCliError("data or weights have changed since this was planned", str(folder), "plan it again")

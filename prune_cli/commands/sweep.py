@@ -11,7 +11,7 @@ from typing import Any
 from prune_cli import pipeline
 from prune_cli.commands.finished import enter, show_runs
 from prune_cli.commands.grid import Planned
-from prune_cli.commands.run import ask
+from prune_cli.commands.processes import SCRATCH, ask
 from prune_cli.commands.table import SWEEP, show_table, table
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.table import Table
@@ -22,7 +22,6 @@ from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
 from prune_cli.sweeps.plan import estimated_seconds
 from prune_cli.sweeps.rounds import Starts, carry_out
 
-SCRATCH = ".launch"  # in the runs folder: what launchers write
 TAIL = 5  # lines of a failed run's log that are shown
 
 

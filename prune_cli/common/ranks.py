@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
@@ -46,7 +45,7 @@ class Ranks:
     def join(cls, processes: int, device: torch.device) -> Ranks:
         """The group that the environment names, where more than one process is wanted; alone where it names none.
 
-        Raises ConfigError where the group is of another size, accelerate is not there, or there are too few GPUs.
+        Raises ConfigError where the group is of another size, or there are too few GPUs.
         """
         if processes == 1 or "RANK" not in os.environ:
             return ALONE
@@ -150,9 +149,6 @@ ALONE = Ranks()
 
 def _check_group(processes: int, device: torch.device) -> None:
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
-    if find_spec("accelerate") is None:
-        hint = "pip install 'prune-cli[processes]'"
-        raise ConfigError("a run of several processes needs the package accelerate", OPTION, hint)
     if world != processes:
         raise ConfigError(f"this is one of {world} processes, not {processes}", OPTION, f"{OPTION}={world}")
     if device.type == "cuda" and local >= torch.cuda.device_count():

@@ -10,6 +10,7 @@ from pathlib import Path
 from prune_cli.common.errors import WeightsError
 from prune_cli.models.registry import Model
 from prune_cli.runs.files import sha256
+from prune_cli.runs.store import check_typed
 
 PACKAGED = Path(str(resources.files("prune_cli.models") / "packaged"))
 
@@ -59,6 +60,7 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
     if not path.is_file():
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)
+    check_typed(path)
     return Weights("file", path, sha256(path), head=head)
 
 

@@ -116,5 +116,6 @@ def _write(
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
     record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
     record |= {"data_digest": job.data_digest, "weights_sha256": job.weights.sha256, **provenance(job.device)}
-    record |= {"processes": job.ranks.world}
+    scoring = record.get("scoring") or {}
+    record |= {"processes": job.ranks.world, "seconds": sum(row["seconds"] for row in rows) + scoring.get("seconds", 0)}
     return seal(path, record)

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import FILES, TEMPORARIES, check, read_sealed, read_tensors, sha256, write_sealed
+from prune_cli.runs.files import (
+    FILES,
+    TEMPORARIES,
+    DamagedError,
+    check,
+    read_sealed,
+    read_tensors,
+    sha256,
+    write_sealed,
+)
 from prune_cli.runs.identity import run_hash
 from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
 
@@ -115,6 +124,16 @@ def part_of(folder: Path, record: Mapping[str, Any], name: str) -> Path:
         raise PruneCliError("this run is packed: it holds no weights", str(folder), hint)
     check(folder / name, digest_of(record, name))
     return folder / name
+
+
+def check_typed(path: Path) -> None:
+    """Of a file that was typed: where it belongs to a finished run, it must be what its record says. Raises DamagedError."""
+    try:
+        record = read_manifest(path.parent) or {}
+    except DamagedError:  # or the manifest of another program
+        return
+    if path.name in record.get(FILES, {}):
+        check(path, digest_of(record, path.name))
 
 
 def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, Tensor]:

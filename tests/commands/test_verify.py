@@ -89,6 +89,16 @@ def test_ten_truncations_are_ten_clear_errors(run: Run, runs: Path) -> None:
             assert len(said) in (0, 3) and "Traceback" not in answer.err, answer.err
 
 
+def test_a_damaged_file_of_a_run_is_not_used_as_mask_or_weights(run: Run, runs: Path) -> None:
+    finished = next((runs / "prune").glob("*/manifest.json")).parent
+    for option, name in (("mask", "mask.safetensors"), ("model.weights", "model.safetensors")):
+        words = ("prune", "recipe=smoke", *(SMOKE[:1] if option == "mask" else ()), f"{option}={finished / name}")
+        with damaged(finished / name, lambda content: flip(content, 8 * len(content) - 8)):
+            answer = run(*words, "--dry-run")
+            assert answer.code == 1 and "sha256" in answer.err, answer.err
+        assert run(*words, "--dry-run").code == 0
+
+
 def test_a_stopped_run_with_a_damaged_checkpoint_begins_again_and_says_so(run: Run, runs: Path) -> None:
     stopped = next((runs / "prune").glob("*/checkpoint.json")).parent
     (stopped / "checkpoint-a.safetensors").write_bytes(b"\0" * 100)

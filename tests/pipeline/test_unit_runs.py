@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer, everything_in
+from conftest import Answer, everything_in, reseal
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
@@ -179,6 +179,8 @@ def test_evaluate_measures_what_the_record_says_and_finds_a_unit_that_came_back(
         folder = here / "runs/prune" / record["hash"]
         model[name][0, ~mask["lstm"]] += 1e-6
         save_file(model, folder / "model.safetensors")
+        assert "sha256" in run("evaluate", record["hash"]).err
+        reseal(folder)
         answer = run("evaluate", record["hash"])
         assert answer.code == 1
         assert name in answer.err
