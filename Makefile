@@ -100,16 +100,17 @@ format: setup ## Let ruff mend what it can
 test: setup ## The tests, a few minutes
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: setup ## The tests with the slow ones: the wheel in an environment of its own
+test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times
 	$(BIN)/python -m pytest -m '' $(ARGS)
 
-bench: setup ## The benchmarks: selection, one step and one scoring of ViT-B/16, builders of clips, information of units
+bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/select_global.py
 	$(BIN)/python benchmarks/survivor_step.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/builders.py
 	$(BIN)/python benchmarks/information.py
+	$(BIN)/python benchmarks/planning.py
 
 clean: ## Remove what was built, but neither runs, results, data nor the virtual environment
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

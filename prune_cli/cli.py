@@ -235,11 +235,10 @@ def run_folder(
     json: Json = False,
 ) -> None:
     """Do one run of a sweep, in a process of its own: what launchers start."""
-    from prune_cli.commands.finished import show_runs
     from prune_cli.commands.run import run
 
     record = run(folder)
-    show(record, json, lambda: show_runs([record], folder.parent.parent))
+    show(record, json, lambda: print(f"{record['hash']}  {record['accuracy_last']:.2f} %"))
 
 
 @command("verify", "verify", "verify runs/prune/HASH HASH", "verify --json")

@@ -111,7 +111,7 @@ def show_sweep(outcome: Outcome, made: Iterable[Table], places: Places) -> None:
     """Print the runs and the tables of a sweep, and what failed."""
     if outcome.records:
         show_runs(outcome.records, places.runs)
-    for one in made:
+    for one in () if outcome.stopped else made:
         show_table(one, places)
     for failure in outcome.failed:
         note(f"\nfailed: {failure['point']} ({places.runs / 'prune' / failure['run']})")
@@ -139,10 +139,13 @@ def show_preview(points: list[dict[str, Any]]) -> None:
     print_table("", ("run", "point", "state", "estimate"), rows)
     print(", ".join(f"{sum(point['state'] == state for point in points)} {state}" for state in STATES))
     left = [point["seconds"] for point in points if point["state"] in (PENDING, RUNNING)]
-    known = [seconds for seconds in left if seconds is not None]
     if left:
-        without = f", and {len(left) - len(known)} runs like none that is finished" if len(known) < len(left) else ""
-        print(f"left, one after another: {_duration(sum(known))}{without}")
+        known = [seconds for seconds in left if seconds is not None]
+        took = f"about {_duration(sum(known))} one after another" if known else "no run like them is finished"
+        rest = (
+            f"; {len(left) - len(known)} of them are like none that is finished" if 0 < len(known) < len(left) else ""
+        )
+        print(f"left: {len(left)} runs, {took}{rest}")
 
 
 def _duration(seconds: float | None) -> str:
