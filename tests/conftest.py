@@ -8,7 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's client
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import pytest
 import torch
 
 from prune_cli import cli
+from prune_cli.commands.run import run as run_folder
 from prune_cli.data.registry import datasets
 from prune_cli.runs.files import FILES, SEAL
 from prune_cli.runs.store import read_manifest, seal
+from prune_cli.sweeps.launch import Launcher
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,6 +85,17 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Answer(int(stop.value.code or 0), out, err)
 
     return typed
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a sweep are computed in this process: the same runs, without the seconds that each process starts in."""
+
+    def launch(_: Launcher, folders: Sequence[Path], home: Path) -> None:  # noqa: ARG001
+        for folder in folders:
+            run_folder(folder)
+
+    monkeypatch.setattr(Launcher, "launch", launch)
 
 
 def reseal(folder: Path) -> None:

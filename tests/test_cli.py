@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, everything_in
+from conftest import Answer, everything_in, reseal
 from safetensors.torch import load_file, save_file
 
 from prune_cli.models.sources import packaged_file
@@ -213,6 +213,7 @@ def test_evaluate_finds_a_revived_weight(run: Run, here: Path) -> None:
     mask = load_file(folder / "mask.safetensors")["blocks.1.mlp.fc1.weight"]
     tensors["blocks.1.mlp.fc1.weight"][~mask] += 1e-6
     save_file(tensors, folder / "model.safetensors")
+    reseal(folder)
     answer = run("evaluate", folder.name)
     assert answer.code == 1
     assert "blocks.1.mlp.fc1.weight" in answer.err
@@ -322,7 +323,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_backward", stopping(loop._backward, stop))
+        patched.setattr(loop, "backward", stopping(loop.backward, stop))
         answer = run("prune", *SMOKE, "scorer=magnitude")
     assert answer.code == 130
     assert len(answer.lines) <= 3

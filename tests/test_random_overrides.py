@@ -271,7 +271,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("numbers", [range(300), pytest.param(range(300, 2000), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("numbers", [range(100), pytest.param(range(100, 2000), marks=pytest.mark.slow)])
 def test_random_overrides_are_accepted_or_refused_in_our_own_words(
     run: Callable[..., Answer], here: Path, tmp_path_factory: pytest.TempPathFactory, numbers: range
 ) -> None:

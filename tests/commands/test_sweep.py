@@ -15,6 +15,7 @@ SMOKE = ("model.weights=random", "recipe=smoke")
 TABLES = {f"table{number}.{ending}" for number in (1, 2) for ending in ("csv", "md", "tex")}
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_sweep_fills_both_tables_and_runs_csv(run: Run, here: Path) -> None:
     answer = run("sweep", *SMOKE, "scorer=snip_magnitude,random", "sparsity=90,98", "seed=0,1", "--json")
     assert answer.code == 0, answer.err
@@ -27,6 +28,7 @@ def test_a_sweep_fills_both_tables_and_runs_csv(run: Run, here: Path) -> None:
     assert table["MNIST-5k Acc. [%]"].str.count("n=2").eq(2).all()
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_second_sweep_computes_nothing_and_a_table_can_be_made_again(run: Run, here: Path) -> None:
     words = ("sweep", *SMOKE, "scorer=magnitude,random")
     run(*words)
@@ -37,6 +39,7 @@ def test_a_second_sweep_computes_nothing_and_a_table_can_be_made_again(run: Run,
     assert (here / "results/table1.csv").read_text() == before
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_table_without_some_runs_is_written_and_names_them(run: Run, here: Path) -> None:
     records = run("sweep", *SMOKE, "scorer=snip_magnitude,random", "--json").json["runs"]
     shutil.rmtree(here / "runs/prune" / records[1]["hash"])

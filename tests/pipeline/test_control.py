@@ -79,6 +79,7 @@ def test_a_pattern_and_a_control_that_breaks_it_are_refused(run: Run) -> None:
     assert run(*words, "control=inverted", "--dry-run").code == 0  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_tables_and_runs_csv_tell_controls_apart(run: Run, here: Path) -> None:
     """The brackets of Table 1 are those of random pruning as it is."""
     found = run(

@@ -238,6 +238,7 @@ def test_scores_of_units_are_shown_with_what_was_measured_of_each(run: Run, here
     assert record["images"] == 16  # all there are
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_sweep_of_units_fills_table_1_for_each_placement(run: Run) -> None:
     words = (*SMALL, "scorer=transfer_entropy,random", "sparsity=50", "removal=recurrence,readout")
     found = run("sweep", *words, "--json").json
