@@ -20,7 +20,7 @@ from prune_cli.runs.places import Places
 from prune_cli.runs.status import DONE, PENDING, RUNNING, STATES, STATUS, read_status, state_of
 from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
 from prune_cli.sweeps.plan import estimated_seconds
-from prune_cli.sweeps.rounds import Starts, carry_out
+from prune_cli.sweeps.rounds import Starts, carry_out, clear
 
 TAIL = 5  # lines of a failed run's log that are shown
 
@@ -56,8 +56,9 @@ def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = 
 
 
 def _remember(planned: Planned, places: Places) -> None:
-    """Keep what was planned, for tables."""
+    """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
     sweep_temporaries(places.results)
+    clear(places.runs / SCRATCH)
     points = [found for _, found in planned.values()]
     write_json(places.results / SWEEP, {"argv": [Path(sys.argv[0]).name, *sys.argv[1:]], "points": points})
 

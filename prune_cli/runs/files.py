@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -67,10 +68,15 @@ def whole(path: Path, size: int = 0) -> Iterator[Path]:
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove the temporary files that processes of this machine left in a folder when they died."""
-    for path in folder.glob(f"*{TEMPORARY}"):
-        host, _, pid = path.name.removesuffix(TEMPORARY).rpartition("-")
-        if host.endswith(f".{platform.node()}") and pid.isdigit() and not _alive(int(pid)):
-            path.unlink(missing_ok=True)
+    for path in of_the_dead(folder, TEMPORARY):
+        path.unlink(missing_ok=True)
+
+
+def of_the_dead(folder: Path, suffix: str = "") -> list[Path]:
+    """What is called …HOST-PID and the suffix, by a process of this machine that is no more."""
+    named = re.compile(rf"(?:.*\.)?{re.escape(platform.node())}-(\d+){re.escape(suffix)}")
+    found = ((path, named.fullmatch(path.name)) for path in folder.glob(f"*{suffix}"))
+    return [path for path, name in found if name and not _alive(int(name[1]))]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,6 +29,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.watching import watching
 from prune_cli.runs.status import held
 from prune_cli.sweeps.child import STOP, run_child
 
@@ -226,19 +226,14 @@ def _import_submitit() -> None:
 @contextmanager
 def _withdrawn(job: str, home: Path) -> Iterator[None]:
     """Meanwhile, once home/stop is there, take the jobs of this name that still wait out of Slurm's queue."""
-    over = threading.Event()
+    asked: list[float] = []
 
-    def watch() -> None:
-        while not over.wait(POLL):
-            if (home / STOP).exists():
-                subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)
-                import_module("submitit").SlurmJob.watcher.update()  # by itself it asks every ten minutes
-                over.wait(ASK)
+    def look() -> None:
+        """Withdraw them, but ask Slurm no more than once in a while."""
+        if (home / STOP).exists() and (not asked or time.monotonic() - asked[-1] > ASK):
+            asked.append(time.monotonic())
+            subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)
+            import_module("submitit").SlurmJob.watcher.update()  # by itself it asks every ten minutes
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with watching(look, POLL):
         yield
-    finally:
-        over.set()
-        thread.join()

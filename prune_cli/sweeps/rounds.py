@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
+import platform
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +13,12 @@ from typing import Protocol
 from prune_cli.common.errors import PruneCliError, told
 from prune_cli.common.interrupts import answered
 from prune_cli.common.terminal import note
-from prune_cli.runs.status import DONE, FAILED, STATUS, read_status, state_of
+from prune_cli.common.watching import watching
+from prune_cli.runs.files import of_the_dead
+from prune_cli.runs.status import DONE, FAILED, RUNNING, STATUS, read_status, state_of
 from prune_cli.sweeps.child import FAIL_FAST, KILL, QUIET, STOP
 
+SUBMITTED = ".submitit"  # in such a folder: jobs of a cluster, which may outlive the sweep
 LOOK = 1.0  # seconds between two looks at the runs
 ENDED = (DONE, FAILED)
 Tell = Callable[[Path, str], None]  # what came of a run: its folder, done or failed
@@ -40,7 +43,8 @@ def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fas
     PruneCliError if a launcher starts nothing.
     """
     for folder in folders:
-        (folder / STATUS).unlink(missing_ok=True)  # failures and deaths of earlier sweeps are forgiven
+        if state_of(folder) != RUNNING:
+            (folder / STATUS).unlink(missing_ok=True)  # failures and deaths of earlier sweeps are forgiven
     signals: list[int] = []
     with (
         _home(scratch, launcher.name != "basic", fail_fast) as home,
@@ -50,6 +54,13 @@ def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fas
         while (left := _left(folders)) and not (home / STOP).exists():
             _launch(launcher, left, home)
     return bool(signals and _left(folders))
+
+
+def clear(scratch: Path) -> None:
+    """Remove what sweeps that were killed have left in their folder of scratch, unless jobs of a cluster may need it."""
+    for left in of_the_dead(scratch):
+        if not (left / SUBMITTED).exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _launch(launcher: Starts, folders: Sequence[Path], home: Path) -> None:
@@ -75,7 +86,8 @@ def _told_of(folder: Path) -> tuple:
 @contextmanager
 def _home(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Path]:
     """A folder through which this sweep speaks to its runs."""
-    home = scratch.absolute() / secrets.token_hex(4)
+    home = scratch.absolute() / f"{platform.node()}-{os.getpid()}"
+    shutil.rmtree(home, ignore_errors=True)  # of a process that had our number before
     home.mkdir(parents=True)
     for name, wanted in ((QUIET, quiet), (FAIL_FAST, fail_fast)):
         if wanted:
@@ -97,23 +109,17 @@ def _stop(home: Path, signals: list[int], count: int) -> None:
 @contextmanager
 def _watched(folders: Sequence[Path], tell: Tell) -> Iterator[None]:
     """Meanwhile, and once more at the end, say what came of each run as soon as it has ended."""
-    waiting, over = list(folders), threading.Event()
+    waiting = list(folders)
 
     def look() -> None:
+        """Those that have ended since."""
         for folder in list(waiting):
             if (state := state_of(folder)) in ENDED:
                 waiting.remove(folder)
                 tell(folder, state)
 
-    def watch() -> None:
-        while not over.wait(LOOK):
-            look()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
     try:
-        yield
+        with watching(look, LOOK):
+            yield
     finally:
-        over.set()
-        thread.join()
         look()

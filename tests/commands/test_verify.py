@@ -19,13 +19,22 @@ SMOKE = ("model.weights=random", "recipe=smoke")
 FLIPS = 50
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs runs leaves a copy of them."""
+    return tmp_path_factory.mktemp("kept") / "runs"
+
+
 @pytest.fixture
-def runs(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(run: Run, here: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runs folder with a finished run, its scores, and a run that was stopped after a step."""
-    assert run("prune", *SMOKE, "scorer=snip").code == 0
-    with monkeypatch.context() as patched:
-        patched.setattr(interrupts, "requested", lambda: True)
-        assert run("prune", *SMOKE, "scorer=snip", "sparsity=90").code == 130
+    if not kept.exists():
+        assert run("prune", *SMOKE, "scorer=snip").code == 0
+        with monkeypatch.context() as patched:
+            patched.setattr(interrupts, "requested", lambda: True)
+            assert run("prune", *SMOKE, "scorer=snip", "sparsity=90").code == 130
+        shutil.copytree(here / "runs", kept)
+    shutil.copytree(kept, here / "runs", dirs_exist_ok=True)
     return here / "runs"
 
 

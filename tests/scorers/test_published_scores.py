@@ -159,7 +159,7 @@ def times_weight_twice(scorer: Scorer) -> Scorer:
         ("grasp_T1_normalised", scorers.build("grasp", temperature=200.0)),
         ("grasp_T200_normalised", scorers.build("grasp", temperature=1.0)),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else "",
 )  # fmt: skip
 def test_a_wrong_score_is_rejected(peer: Peer, method: str, mutant: Scorer) -> None:
     with pytest.raises(AssertionError):
