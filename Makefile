@@ -97,11 +97,12 @@ format: setup ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## The tests, a few minutes
-	$(BIN)/python -m pytest $(ARGS)
+# a file's tests stay together: they share what they have prepared
+test: setup ## The tests, two at a time: a few minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(BIN)/python -m pytest -m '' --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

@@ -11,6 +11,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,10 +20,15 @@ def ray_python() -> Path:
     """The Python of the environment."""
     folder = Path(os.environ.get("PRUNE_CLI_RAY_VENV", ROOT / ".venv-ray"))
     python = folder / "bin" / "python"
+    with FileLock(f"{folder}.lock"):  # two tests may want it at once
+        _make(folder, python)
+    return python
+
+
+def _make(folder: Path, python: Path) -> None:
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         same = [f"{name}=={version(name)}" for name in ("torch", "torchvision")]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *same], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[ray]"], check=True)
         (folder / ".ready").touch()
-    return python
