@@ -97,12 +97,11 @@ format: setup ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# a file's tests stay together: they share what they have prepared
 test: setup ## The tests, two at a time: a few minutes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times
-	$(BIN)/python -m pytest -m '' --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m '' --numprocesses 2 --dist worksteal $(ARGS)
 
 bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

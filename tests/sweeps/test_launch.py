@@ -55,7 +55,7 @@ def launched(tmp_path: Path, home: Path) -> Iterator[Launched]:
         process.communicate()
 
 
-@pytest.mark.parametrize("name", ["basic", "joblib", "local", RAY])
+@pytest.mark.parametrize("name", ["basic", "joblib", SLOW_LOCAL, RAY])
 def test_every_run_is_started_and_nothing_else_is_touched(name: str, tmp_path: Path, launched: Launched) -> None:
     behaviours = ("finish", "crash", "die")
     folders = [a_run(tmp_path / f"it's a {what}, ${{oc.env:HOME}} = [1] \\ ü", what) for what in behaviours]
