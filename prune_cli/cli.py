@@ -211,13 +211,14 @@ def sweep(
 ) -> int:
     """Run every point of a grid that is not finished, each in a process of its own, then write Tables 1 and 2."""
     places = Places(runs_dir, results_dir, data_dir, config_dir)
-    from prune_cli.sweeps.launch import Launcher
+    from prune_cli.sweeps.launch import CLUSTERS, Launcher
 
     starts = Launcher.of(launcher, launcher_opt or [])
     from prune_cli.commands import sweep as sweeps
     from prune_cli.commands.grid import plan
 
-    planned = plan(words or [], places, references, fetch=not dry_run)
+    here = not (dry_run or launcher in CLUSTERS)
+    planned = plan(words or [], places, references, fetch=not dry_run, here=here)
     if dry_run:
         points = sweeps.preview(planned, places)
         show({"points": points}, json, lambda: sweeps.show_preview(points))

@@ -9,6 +9,8 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
+from filelock import FileLock
+
 from prune_cli.common.errors import told
 from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
@@ -73,7 +75,10 @@ def blame(folder: Path, error: Exception) -> None:
 
 def enter(places: Places) -> None:
     """Write results/runs.csv again, a row a finished run."""
-    write_csv(places.results / "runs.csv", runs_table(list(finished(places.runs, "prune").values())))
+    lock = FileLock(places.runs / ".locks" / "runs.csv.lock")  # or an older list could be written after a newer one
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    with lock:
+        write_csv(places.results / "runs.csv", runs_table(list(finished(places.runs, "prune").values())))
 
 
 def show_runs(records: list[dict[str, Any]], runs_dir: Path) -> None:

@@ -40,14 +40,16 @@ def settings_of(
     return [composer.settings(point) for point in points]
 
 
-def plan(words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True) -> Planned:
-    """The jobs of a sweep by hash, each once. Raises RequestError."""
-    return jobs_of(settings_of(words, places, with_references), places, "prune", fetch)
+def plan(
+    words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True, here: bool = True
+) -> Planned:
+    """The jobs of a sweep by hash, each once; fetch, here: see pipeline.Workshop. Raises RequestError."""
+    return jobs_of(settings_of(words, places, with_references), places, "prune", fetch, here)
 
 
-def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True) -> Planned:
+def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True, here: bool = True) -> Planned:
     """The jobs of points that are runs of this kind, by hash, each once. Raises RequestError."""
-    workshop = pipeline.Workshop(places, fetch)
+    workshop = pipeline.Workshop(places, fetch, here)
     planned: Planned = {}
     for settings in points:
         job = workshop.job(settings)

@@ -27,7 +27,7 @@ def ask(job: pipeline.Job, folder: Path, places: Places, kind: str = "prune") ->
         "places": {name: str(path.absolute()) for name, path in vars(places).items() if path is not None},
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "cwd": str(Path.cwd()),
-        "device": job.device.type,
+        "device": compute.device,  # as it was typed: another machine may have another best one
         "processes": compute.processes,
     }
     write_json(folder / REQUEST, request)

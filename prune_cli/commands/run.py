@@ -14,6 +14,7 @@ from prune_cli.commands.train import trained
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.runs.places import Places
+from prune_cli.runs.status import held
 from prune_cli.runs.store import REQUEST, read_manifest
 
 
@@ -32,7 +33,8 @@ def run(folder: Path) -> dict[str, Any]:
     try:
         return _follow(request, folder)
     except Exception as error:  # also one before the run has begun
-        blame(folder, error)
+        if not held(folder):  # else it is another process's to say
+            blame(folder, error)
         raise
 
 

@@ -18,7 +18,7 @@ from prune_cli.report.table import Table
 from prune_cli.runs.files import sweep_temporaries, write_json
 from prune_cli.runs.places import Places
 from prune_cli.runs.status import DONE, PENDING, RUNNING, STATES, STATUS, read_status, state_of
-from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
+from prune_cli.runs.store import LOGS, REQUEST, RunFolder, finished, read_manifest
 from prune_cli.sweeps.plan import estimated_seconds
 from prune_cli.sweeps.rounds import Starts, carry_out, clear
 
@@ -43,6 +43,8 @@ def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = 
     for name in planned.keys() - set(waiting):
         _tidy(folders[name], planned[name][1])
     for name in waiting:
+        if state_of(folders[name]) == RUNNING and (folders[name] / REQUEST).exists():
+            continue  # another process works in there
         ask(planned[name][0], folders[name], places)
     tell = _teller(planned, len(planned) - len(waiting))
     stopped = bool(waiting) and carry_out(

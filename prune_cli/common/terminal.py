@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,46 @@ WIDE = 200  # columns when piped, so that a table is never folded
 
 
 LOG = logging.getLogger("prune_cli")
-STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Stderr(Console):
+    """Where a person looks. When nobody does any more (a closed terminal, `| tee` that was stopped) work goes on unseen."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more; rich would end the process."""
+        self.quiet = True
+
+
+STDERR = _Stderr(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _unseen() -> Iterator[None]:
+    """Whatever goes wrong with the terminal: from then on nothing more is said."""
+    try:
+        yield
+    except OSError:
+        STDERR.quiet = True
 
 
 class _ConsoleHandler(logging.Handler):
     """Notes to stderr, around a live progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        STDERR.print(record.getMessage(), markup=False, highlight=False)
+        with _unseen():
+            STDERR.print(record.getMessage(), markup=False, highlight=False)
+
+
+class _LogHandler(logging.FileHandler):
+    """A run's log. A full disk stops no run here: what matters says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave the line out."""
+
+    def close(self) -> None:
+        """Close the file, with as much as there was room for."""
+        with suppress(OSError):
+            super().close()
 
 
 def start_notes() -> None:
@@ -47,7 +79,7 @@ def note(text: str) -> None:
 def log_to(path: Path) -> Iterator[None]:
     """Keep what is noted meanwhile in a file too, with the time (UTC) of each line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogHandler(path, encoding="utf-8")
     formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
@@ -97,11 +129,13 @@ class EpochProgress:
         self._task: TaskID = self._bar.add_task(title, total=epochs * steps, loss="-", accuracy="-")
 
     def __enter__(self) -> EpochProgress:
-        self._bar.start()
+        with _unseen():
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        with _unseen():
+            self._bar.stop()
 
     def skip(self, steps: int) -> None:
         """This many steps were done before."""

@@ -44,7 +44,7 @@ class Composer:
         self._catalogue, self._parts, self._otherwise = catalogue, parts, otherwise
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._made: dict[str, tuple[Any, Any]] = {}  # what decides a part -> the part as nested dicts, and built
-        self._seen: dict[str, list[str]] = {}  # what decides a part -> the parts that it takes values from
+        self._seen: dict[str, set[str]] = {}  # what decides a part -> the parts that it takes values from
 
     def settings(self, point: Point) -> Settings:
         """The typed, complete settings of one point. Raises ConfigError before any work starts."""
@@ -73,7 +73,16 @@ class Composer:
     def _keys(self, point: Point) -> dict[str, str]:
         """All that decides each part of a point, with what decides those parts that it takes values from."""
         own = {part: _key(part, point) for part in PARTS}
-        return {part: key + "".join(own[other] for other in self._seen.get(key, ())) for part, key in own.items()}
+        return {part: key + "".join(own[other] for other in self._taken(part, own)) for part, key in own.items()}
+
+    def _taken(self, part: str, own: Mapping[str, str]) -> list[str]:
+        """The parts that a part takes values from, also by way of others."""
+        found, left = {part}, [part]
+        while left:
+            new = self._seen.get(own[left.pop()], set()) - found
+            found |= new
+            left += new
+        return sorted(found - {part})
 
     def _plain(self, point: Point) -> dict[str, Any]:
         """The values of one point as nested dicts."""
@@ -86,8 +95,9 @@ class Composer:
             raise _explained(error) from None
         for part in PARTS:
             node = config._get_node(part)
-            found = re.findall(r"\$\{(\w+)", OmegaConf.to_yaml(node) if isinstance(node, DictConfig) else str(node))
-            self._seen[_key(part, point)] = [other for other in found if other in PARTS]
+            self._seen[_key(part, point)] = _named(
+                OmegaConf.to_yaml(node) if isinstance(node, DictConfig) else str(node)
+            )
         return plain  # type: ignore[return-value]
 
     def from_plain(self, plain: Any) -> Settings:
@@ -199,6 +209,13 @@ def _key(part: str, point: Point) -> str:
     """All of a point that decides one of its parts."""
     values = {key: value for key, value in point.values.items() if key.partition(".")[0] == part}
     return repr((part, point.choices.get("experiment"), point.choices.get(part), values))
+
+
+def _named(text: str) -> set[str]:
+    """The parts that interpolations name; all of them where one is not as plain as ${part.option}."""
+    found = [re.match(r"(\w+)(?:\.\w+)*\}", rest) for rest in text.split("${")[1:]]
+    plain = {name[1] for name in found if name is not None}
+    return plain if len([name for name in found if name]) == len(found) and plain <= set(PARTS) else set(PARTS)
 
 
 def _word(group: str, point: Point) -> str:

@@ -79,14 +79,15 @@ class Job:
 class Workshop:
     """Makes jobs. Data and weights that several runs share are read once."""
 
-    def __init__(self, places: Places, fetch: bool = True):
-        self._places, self._fetch = places, fetch
+    def __init__(self, places: Places, fetch: bool = True, here: bool = True):
+        """fetch: weights that are not here. here: the jobs run on this machine, so it must have their device."""
+        self._places, self._fetch, self._here = places, fetch, here
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:
         """Find everything that the run needs, last of all its other processes. Raises RequestError before any work starts."""
         check_fit(settings)
-        device = settings.compute.start()
+        device = settings.compute.start() if self._here else torch.device("cpu")
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
         if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")

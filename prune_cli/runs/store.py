@@ -30,7 +30,7 @@ from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
 
 REQUEST, CHECKPOINT = "request.json", "checkpoint.json"
 SCORED, KEPT_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"
-LEFT_OVER = (STATUS, REQUEST, CHECKPOINT, "checkpoint-*", *TEMPORARIES)  # of a run that is now finished
+LEFT_OVER = (REQUEST, CHECKPOINT, "checkpoint-*", *TEMPORARIES, STATUS)  # of a finished run; the status goes last
 LOGS = ("run.log", "output.log")  # still growing when the record is written
 PACKED = "packed"  # key of a record whose run was packed without its weights
 MOMENT = 1.0  # seconds: whoever only asks who holds a run holds it for less
@@ -101,8 +101,9 @@ class RunFolder:
 
 def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Finish a run: write its record with the sha256 of every file in its folder, last of all. Returns the record."""
-    aside = {path for left in (*LEFT_OVER, *LOGS) for path in folder.glob(left)}
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path not in aside}
+    aside = (*LEFT_OVER, *LOGS, ".*")  # an NFS server calls what was removed while it is still read .nfs…
+    found = [path for path in sorted(folder.iterdir()) if not any(path.match(left) for left in aside)]
+    files = {path.name: sha256(path) for path in found if path.is_file()}
     return write_sealed(folder / MANIFEST, {**record, FILES: files})
 
 

@@ -62,6 +62,9 @@ def _run(folder: Path, home: Path) -> int:
         try:
             _start(children, folder, request, count, claim)
             children.wait()
+        except BaseException:  # submitit raises where Slurm takes the node away
+            children.end()
+            raise
         finally:
             children.kill()
     return _record(folder, before, children)
@@ -113,8 +116,9 @@ class _Children:
     @property
     def code(self) -> int:
         """The exit code of those that ended by themselves: a signal's, else a failure's, else 0; 130 if none did."""
-        codes = (child.returncode for child in self.all if child.returncode and child.pid not in self._killed)
-        return min(codes, default=INTERRUPTED if self._killed else 0)
+        codes = [child.returncode for child in self.all if child.returncode and child.pid not in self._killed]
+        signals = [code for code in codes if code < 0]
+        return next(iter(signals or codes), INTERRUPTED if self._killed else 0)
 
     def wait(self) -> None:
         """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellows are gone."""
@@ -145,9 +149,20 @@ class _Children:
             self.told = True
             self.kill()
         elif (self.home / STOP).exists() and not self.told:
-            self.told = True
-            for child in self._running():  # not its group: workers that load data have to go on meanwhile
-                child.send_signal(signal.SIGTERM)  # SIGINT may be ignored: shells do so for jobs in the background
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told = True
+        for child in self._running():  # not its group: workers that load data have to go on meanwhile
+            child.send_signal(signal.SIGTERM)  # SIGINT may be ignored: shells do so for jobs in the background
+
+    def end(self) -> None:
+        """Tell all to stop, and wait a while for their checkpoint."""
+        self._tell()
+        patience = GRACE
+        while self._running() and patience > 0:
+            time.sleep(POLL)
+            patience -= POLL
 
 
 def _record(folder: Path, before: Status | None, children: _Children) -> int:

@@ -70,6 +70,7 @@ PLUGINS = {
     "slurm": _Plugin("submitit_slurm", "hydra_submitit_launcher", "slurm"),
 }
 LAUNCHERS = tuple(PLUGINS)
+CLUSTERS = ("ray", "slurm")  # their runs are on other machines
 
 
 @dataclass(frozen=True)

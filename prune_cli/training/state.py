@@ -68,9 +68,13 @@ class State:
         state: dict[int, dict[str, Any]] = {}
         for key, value in (_under(OPTIMIZER, tensors) | _under(OPTIMIZER, scalars)).items():
             number, _, name = key.partition("/")
-            state.setdefault(int(number), {})[name] = value
+            state.setdefault(int(number), {})[name] = value.clone() if isinstance(value, Tensor) else value
         inner = self.optimizer.inner
         inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
+        for place, parameter in enumerate(self.optimizer.parameters):
+            for name, value in state.get(place, {}).items():
+                if isinstance(value, Tensor) and inner.state[parameter][name].dtype != value.dtype:
+                    inner.state[parameter][name] = value  # torch gives all but `step` the type of the parameter
 
     def _optimizer_state(self) -> dict[str, Any]:
         state = self.optimizer.inner.state_dict()["state"]

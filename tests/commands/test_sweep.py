@@ -102,3 +102,21 @@ def test_a_table_without_any_run_says_what_to_type(run: Run) -> None:
     answer = run("table", "1")
     assert answer.code == 2
     assert "prune-cli sweep" in answer.err
+
+
+def test_a_sweep_for_a_cluster_is_planned_on_a_machine_without_its_device(run: Run) -> None:
+    words = ("sweep", *SMOKE, "scorer=magnitude", "compute.device=cuda")
+    assert run(*words).code == 2  # it would run here
+    assert run(*words, "--dry-run").code == 0
+
+
+def test_a_terminal_that_was_closed_stops_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prune_cli.common import terminal
+
+    def closed(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    quiet = terminal.STDERR.quiet
+    monkeypatch.setattr(terminal.STDERR, "print", closed)
+    assert run("prune", *SMOKE, "scorer=magnitude").code == 0
+    terminal.STDERR.quiet = quiet

@@ -416,3 +416,19 @@ def test_hundreds_of_points_compose_each_distinct_option_once(monkeypatch: pytes
     assert len(options) == 8
     assert len({str(one) for one in plain}) == len(grid) == 300
     assert plain[-1] == hydras_own(grid[-1])
+
+
+def test_a_value_taken_by_way_of_another_part_is_not_an_older_points(tmp_path: Path) -> None:
+    """Points of one sweep share what has been made of their parts, but not where values are taken from others."""
+    for path, text in {
+        "scorer/taking.yaml": "# x\nname: snip_magnitude\nalpha: ${recipe.min_lr}\n",
+        "recipe/taking.yaml": "# x\nepochs: 1\nmin_lr: ${sparsity.percent}\n",
+        "scorer/relative.yaml": "# x\nname: snip_magnitude\nalpha: ${..recipe.min_lr}\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    made = composer(tmp_path)
+    for scorer in ("taking", "relative"):
+        for percent in (0.1, 0.2, 0.1):
+            point = Point({"scorer": scorer, "recipe": "taking", "sparsity": "custom"}, {"sparsity.percent": percent})
+            assert made.settings(point).scorer.alpha == percent == composer(tmp_path).settings(point).scorer.alpha

@@ -63,6 +63,15 @@ def feed(cut: int | None = None, cutmix: bool = False, evaluation_cut: int | Non
     return Feed(train, STEPS, {"test": test})
 
 
+def doubled(fed: Feed) -> Feed:
+    """The same in float64."""
+
+    def train(epoch: int, first: int) -> Iterator[Any]:
+        yield from ((x.double(), y) for x, y in fed.train(epoch, first))
+
+    return Feed(train, fed.steps, {"test": lambda: ((x.double(), y) for x, y in fed.evaluations["test"]())})
+
+
 def network() -> nn.Module:
     with seeded(0, "weights"):
         made = nn.Sequential(
@@ -74,9 +83,12 @@ def network() -> nn.Module:
 
 
 def trained(folder: Path | None, fed: Feed, every: int | None = 1, **options: Any) -> tuple[nn.Module, list[Row]]:
-    model, epochs = network(), options.pop("epochs", EPOCHS)
+    options, double = dict(options), options.get("double", False)
+    options.pop("double", None)
+    model, epochs = network().to(torch.float64 if double else torch.float32), options.pop("epochs", EPOCHS)
     recipe = Recipe(epochs=epochs, lr=0.01, warmup_epochs=int(epochs > 1), **options)
     keeper = Keeper(folder, every) if folder else None
+    fed = doubled(fed) if double else fed
     with seeded(0, "train"):
         rows = fine_tune(model, {"1.weight": KEEP}, recipe, fed, "fp32", "t", keeper)
     return model, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
@@ -102,6 +114,7 @@ def test_a_run_cut_off_before_any_step_ends_as_one_left_alone(cut: int, every: i
         {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
         {"optimizer": "nadam", "clip_norm": 0.1},
         {"optimizer": "rprop"},
+        {"optimizer": "nadam", "double": True},
         {"optimizer": "asgd"},
         {"ema_decay": 0.9, "accumulation": 3},
         {"label_smoothing": 0.1},
