@@ -29,11 +29,12 @@ def disturb(made: Study, kills: int, seed: int) -> int:
             parent = made.start()
         while not made.at_work() and parent.poll() is None:
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, 1.5))
+        a_run = draw.random() < 0.6
+        time.sleep(draw.uniform(0, 0.6 if a_run else 3))  # a run takes a second or two, beside its start
         working = made.at_work()
-        victim = draw.choice(working) if working and draw.random() < 0.6 else parent.pid
-        if victim == parent.pid and parent.poll() is not None:
+        if (a_run and not working) or parent.poll() is not None:
             continue
+        victim = draw.choice(working) if a_run else parent.pid
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:  # it has just ended
