@@ -17,10 +17,10 @@ from prune_cli.common.terminal import note, print_table
 from prune_cli.report.table import Table
 from prune_cli.runs.files import sweep_temporaries, write_json
 from prune_cli.runs.places import Places
-from prune_cli.runs.status import DONE, PENDING, RUNNING, STATES, STATUS, read_status, state_of
+from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, STATUS, read_status, state_of
 from prune_cli.runs.store import LOGS, REQUEST, RunFolder, finished, read_manifest
 from prune_cli.sweeps.plan import estimated_seconds
-from prune_cli.sweeps.rounds import Starts, carry_out, clear
+from prune_cli.sweeps.rounds import Starts, Tell, carry_out, clear
 
 TAIL = 5  # lines of a failed run's log that are shown
 
@@ -53,7 +53,7 @@ def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = 
     enter(places)
     records = [record for folder in folders.values() if (record := read_manifest(folder)) is not None]
     states = {name: state_of(folders[name]) for name in waiting}
-    failed = [_failure(planned[name][1], folders[name]) for name, state in states.items() if state == "failed"]
+    failed = [_failure(planned[name][1], folders[name]) for name, state in states.items() if state == FAILED]
     return Outcome(records, failed, stopped)
 
 
@@ -72,11 +72,12 @@ def _tidy(folder: Path, found: dict[str, Any]) -> None:
             pass
 
 
-def _teller(planned: Planned, done: int):  # type: ignore[no-untyped-def]
+def _teller(planned: Planned, done: int) -> Tell:
     """Counts the runs that have ended, and says what came of each."""
     ended = done
 
     def tell(folder: Path, state: str) -> None:
+        """One more has ended."""
         nonlocal ended
         ended += 1
         title = pipeline.title(planned[folder.name][1])

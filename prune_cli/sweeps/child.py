@@ -20,10 +20,11 @@ from typing import Any
 
 from prune_cli.common.errors import PruneCliError, told
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
+from prune_cli.runs.store import REQUEST
 from prune_cli.sweeps.gpus import Claim, claimed
 
 STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
-REQUEST, LOG = "request.json", "output.log"
+LOG = "output.log"
 INTERRUPTED = 130  # the exit code of a run that was stopped
 POLL = 0.2  # seconds between two looks at the files of home
 GRACE = 30.0  # seconds that the other processes of a run have to end too, once one of them has not finished
