@@ -36,12 +36,16 @@ STEPS = {  # x to the right, y downwards, of a step at speed 1
 }
 STEPS_A2 = np.array(list(STEPS.values()))
 STEMS = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+VALIDATION_SHARE = 1 / 10  # of the train digits of IDX files, where there are validation clips; mnist5k has its own
 
 
 @datasets.register("action_mnist")
 @dataclass(frozen=True)
 class ActionMnist(Video):
-    """Digits of mnist5k, or of MNIST's IDX files in the folder `digits`: train digits in train clips, test in test."""
+    """Digits of mnist5k, or of MNIST's IDX files in the folder `digits`; no digit is in two splits.
+
+    Validation clips show the validation digits of mnist5k, or a tenth of the train digits of the IDX files.
+    """
 
     digits: str | None = field(default=None, metadata=OUTSIDE)
 
@@ -74,17 +78,36 @@ class ActionMnist(Video):
         speed = self.pixels_a_frame
         if self.speed is None and speed < 1:
             note(f"the frame has no room for 1 px a frame over {self.frames} frames: {speed:.3g} px a frame")
-        images = _own_digits(home) if self.digits is None else _idx_digits(self.digits)
-        titles = {split: "mnist5k " + split if self.digits is None else STEMS[split] for split in images}
-        return MovingDigits(images, titles, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
+        digits = _own_digits(home) if self.digits is None else self._dealt(_idx_digits(self.digits))
+        return MovingDigits(digits, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
+
+    def _dealt(self, images: Mapping[str, np.ndarray]) -> dict[str, Digits]:
+        """The digits of IDX files, by split: where there are validation clips, a tenth of the train digits is theirs."""
+        train, test = images["train"], images["test"]
+        held = round(VALIDATION_SHARE * len(train)) if self.validation_clips_per_class else 0
+        if held == 0 < self.validation_clips_per_class:
+            what = f"{len(train)} train digits are too few to keep some apart for validation"
+            raise ConfigError(what, str(self.digits), "dataset.validation_clips_per_class=0")
+        order = torch.randperm(len(train), generator=generator(self.seed, "action_mnist", "validation digits")).numpy()
+        parts = {"train": np.sort(order[held:]), "validation": np.sort(order[:held])}
+        found = {split: Digits(STEMS["train"], train[indices], indices) for split, indices in parts.items()}
+        return found | {"test": Digits(STEMS["test"], test, np.arange(len(test)))}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The digits of one split: images_NHW uint8 (N, 28, 28), and the index of each in the source of this title."""
+
+    title: str
+    images_NHW: np.ndarray
+    indices_N: np.ndarray
 
 
 @dataclass(frozen=True)
 class MovingDigits:
     """Renders clips: one start and one digit a clip, all frames of a chunk at once."""
 
-    images: Mapping[str, np.ndarray]  # split -> uint8 (n, 28, 28)
-    titles: Mapping[str, str]  # split -> what its images are called
+    digits: Mapping[str, Digits]  # by split
     classes: tuple[str, ...]
     schedule: Schedule
     speed: float
@@ -101,12 +124,14 @@ class MovingDigits:
         """These clips of the split."""
         draw = generator(self.seed, "action_mnist", split, clips.start)
         chosen_NK = self.schedule.drawn(clips, draw)
-        which_N = torch.randint(len(self.images[split]), (len(clips),), generator=draw).numpy()
+        digits = self.digits[split]
+        which_N = torch.randint(len(digits.images_NHW), (len(clips),), generator=draw).numpy()
         at_NT2 = self._places(chosen_NK, draw)
-        frames_NTHW = pasted(self.images[split][which_N], at_NT2, self.frame_size)
+        frames_NTHW = pasted(digits.images_NHW[which_N], at_NT2, self.frame_size)
+        sources = digits.indices_N[which_N].tolist()
         rows = [
-            (" ".join(self.classes[a] for a in actions), f"{self.titles[split]} {which}", _text(path[:1]), _text(path))
-            for actions, which, path in zip(chosen_NK.tolist(), which_N.tolist(), at_NT2.tolist(), strict=True)
+            (" ".join(self.classes[a] for a in actions), f"{digits.title} {which}", _text(path[:1]), _text(path))
+            for actions, which, path in zip(chosen_NK.tolist(), sources, at_NT2.tolist(), strict=True)
         ]
         return Chunk(noisy(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
 
@@ -137,14 +162,14 @@ def _text(path: list[list[int]]) -> str:
     return "; ".join(f"{x} {y}" for x, y in path)
 
 
-def _own_digits(home: Path) -> dict[str, np.ndarray]:
+def _own_digits(home: Path) -> dict[str, Digits]:
     own = mnist5k.Mnist5k()
     own.build(home)  # the next clips find them sooner
     splits = own.load(home)
     found = {}
-    for name, split in (("train", splits.train), ("test", splits.test)):
+    for name, split in splits.named().items():
         assert isinstance(split, Split)
-        found[name] = split.images_NCHW[:, 0].numpy()
+        found[name] = Digits(f"mnist5k {name}", split.images_NCHW[:, 0].numpy(), np.arange(len(split)))
     return found
 
 

@@ -1,10 +1,10 @@
 """The built form of a video dataset: one folder with clips, labels, a table, pictures and, written last, a manifest.
 
-train-clips.npy  test-clips.npy      uint8 (N, T, H, W)
-train-labels.npy  test-labels.npy    uint8 (N, T), one label a frame
-clips.csv                            a row a clip
-preview.png  preview.gif             the first clip of each class
-manifest.json                        what it was made from, and the size and sha256 of every file
+SPLIT-clips.npy            uint8 (N, T, H, W); SPLIT is train, validation (where there is one) or test
+SPLIT-labels.npy           uint8 (N, T), one label a frame
+clips.csv                  a row a clip
+preview.png  preview.gif   the first clip of each class
+manifest.json              what it was made from, and the size and sha256 of every file
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from prune_cli.runs.files import sha256, whole, write_sealed
 from prune_cli.runs.manifest import versions
 from prune_cli.runs.store import MANIFEST, RunFolder
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
 COLUMNS = ("split", "clip", "class", "source", "start", "path")
 CHUNK_BYTES = 2**21  # of frames that are rendered together
-Sizes = Mapping[str, tuple[int, int, int, int]]  # split -> N, T, H, W
+Sizes = Mapping[str, tuple[int, int, int, int]]  # each split that there is -> N, T, H, W
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
         raise _damaged(folder.path / MANIFEST, str(error), hint) from None
     if manifest is None:
         return None
-    for name in _names():
+    for name in _names(sizes):
         path = folder.path / name
         size = path.stat().st_size if path.is_file() else None
         expected = _known(manifest, name).get("bytes")
@@ -88,7 +88,7 @@ def verify(folder: RunFolder, sizes: Sizes, command: str) -> None:
     manifest = check(folder, sizes, command)
     if manifest is None:
         raise DataError("there is nothing to verify: it is not built", str(folder.path), command)
-    for name in _names():
+    for name in _names(sizes):
         if sha256(folder.path / name) != _known(manifest, name).get("sha256"):
             raise _damaged(folder.path / name, "its sha256 is another", f"remove its folder, then {command}")
 
@@ -117,9 +117,9 @@ def _known(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _names() -> list[str]:
+def _names(sizes: Sizes) -> list[str]:
     return [
-        *(f"{s}-{part}.npy" for s in SPLITS for part in ("clips", "labels")),
+        *(f"{s}-{part}.npy" for s in sizes for part in ("clips", "labels")),
         "clips.csv",
         "preview.png",
         "preview.gif",

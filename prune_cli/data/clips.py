@@ -40,12 +40,13 @@ class Video:
     actions_per_clip: int = 1
     noise: float = 0.0
     train_clips_per_class: int = 1000
+    validation_clips_per_class: int = 100
     test_clips_per_class: int = 250
     seed: int = 0
     workers: int = field(default=2, metadata=OUTSIDE)
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     all_classes: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
@@ -55,6 +56,8 @@ class Video:
         for option in ("frame_size", "train_clips_per_class", "test_clips_per_class", "workers"):
             if getattr(self, option) < 1:
                 self._refuse(option, "is 1 or more")
+        if self.validation_clips_per_class < 0:
+            self._refuse("validation_clips_per_class", "is 0 (no validation split) or more")
         for option, most in (("frames", 10_000), ("frame_size", 4096)):
             if getattr(self, option) > most:
                 self._refuse(option, f"is {most:,} or less")
@@ -84,8 +87,8 @@ class Video:
         clip_files.check(folder, sizes, self._command())
         identity = json.dumps(folder.identity, sort_keys=True)
         hint = f"{self._command()} makes it"
-        train, test = (ClipSplit(folder.path, split, sizes[split], identity, hint) for split in SPLITS)
-        return Splits(train, None, test, self.classes)
+        found = {split: ClipSplit(folder.path, split, sizes[split], identity, hint) for split in sizes}
+        return Splits(found["train"], found.get("validation"), found["test"], self.classes)
 
     def build(self, home: Path) -> None:
         """Render the clips unless they are there and whole. Raises DataError or ConfigError before it writes anything."""
@@ -120,13 +123,14 @@ class Video:
         """What makes the clips, all sources read. Raises DataError or ConfigError."""
         raise NotImplementedError
 
-    def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int]:  # noqa: ARG002 - may decide it
-        """Train and test clips of each class."""
-        return self.train_clips_per_class, self.test_clips_per_class
+    def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int, int]:  # noqa: ARG002 - may decide it
+        """Train, validation and test clips of each class."""
+        return self.train_clips_per_class, self.validation_clips_per_class, self.test_clips_per_class
 
     def _sizes(self, sources: Mapping[str, str]) -> Sizes:
         counts = zip(SPLITS, self._clips_per_class(sources), strict=True)
-        return {s: (clips * self.actions, self.frames, self.frame_size, self.frame_size) for s, clips in counts}
+        side = self.frame_size
+        return {split: (clips * self.actions, self.frames, side, side) for split, clips in counts if clips}
 
     def _folder(self, home: Path, sources: Mapping[str, str]) -> RunFolder:
         identity = {"options": changed_options(self), "sources": dict(sources), "version": self.version}

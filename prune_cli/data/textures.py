@@ -21,17 +21,20 @@ from prune_cli.runs.files import sha256
 
 PHOTOGRAPHS = ("brick.png", "grass.png", "gravel.png")  # CC0, 512×512
 TRAIN_SHARE = 5 / 8  # of a photograph's width, from the left; the rest is for test clips
+VALIDATION_SHARE = 1 / 5  # of the height of that left part, at its bottom, where there are validation clips
 PATTERN = "T??*/T??_??.jpg"  # T01/T01_01.jpg and T01_bark1/T01_01.jpg
 TRAIN_IMAGES, TEST_IMAGES = 32, 8  # of each class of textures in a folder
+VALIDATION_IMAGES = 4  # of those 32, where there are validation clips
 
 
 @dataclass(frozen=True)
 class Texture:
-    """A grey image, or the part of one that starts at column `left`; values_HW uint8."""
+    """A grey image, or the part of one that starts at column `left` and row `top`; values_HW uint8."""
 
     name: str
     values_HW: np.ndarray
     left: int = 0
+    top: int = 0
 
 
 def photographs() -> dict[str, Path]:
@@ -84,28 +87,38 @@ def read_all(paths: Mapping[str, Path], skip: bool, workers: int) -> tuple[dict[
     return images, {name: error.what for name, error in broken.items()}
 
 
-def halves(images: Mapping[str, np.ndarray]) -> dict[str, list[Texture]]:
-    """The left part of each photograph to train and the right part to test: no pixel is in both."""
-    cut = {name: round(TRAIN_SHARE * image.shape[1]) for name, image in images.items()}
-    return {
-        "train": [Texture(name, image[:, : cut[name]]) for name, image in images.items()],
-        "test": [Texture(name, image[:, cut[name] :], cut[name]) for name, image in images.items()],
-    }
+def regions(images: Mapping[str, np.ndarray], validation: bool) -> dict[str, list[Texture]]:
+    """The left part of each photograph to train and the right part to test: no pixel is in two splits.
+
+    validation: the bottom fifth of the left part is for validation instead.
+    """
+    found: dict[str, list[Texture]] = {"train": [], "test": []} | ({"validation": []} if validation else {})
+    for name, image in images.items():
+        column = round(TRAIN_SHARE * image.shape[1])
+        row = round((1 - VALIDATION_SHARE * validation) * image.shape[0])
+        found["train"].append(Texture(name, image[:row, :column]))
+        found["test"].append(Texture(name, image[:, column:], column))
+        if validation:
+            found["validation"].append(Texture(name, image[row:, :column], top=row))
+    return found
 
 
-def dealt(images: Mapping[str, np.ndarray], seed: int) -> dict[str, list[Texture]]:
+def dealt(images: Mapping[str, np.ndarray], seed: int, validation: bool) -> dict[str, list[Texture]]:
     """8 images of each class to test and 32 others to train (fewer where some were skipped), classes mixed.
 
-    Raises DataError where nothing is left to train on.
+    validation: 4 of those 32 are for validation instead. Raises DataError where nothing is left to train on.
     """
-    chosen: dict[str, list[str]] = {"train": [], "test": []}
+    held = VALIDATION_IMAGES if validation else 0
+    chosen: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for kind in sorted({class_of(name) for name in images}):
         names = _mixed([name for name in images if class_of(name) == kind], seed, "images", kind)
-        if len(names) <= TEST_IMAGES:
+        if len(names) <= TEST_IMAGES + held:
             raise DataError(f"{len(names)} images of texture {kind} can be read", kind, "fetch the folder again")
         chosen["test"] += names[:TEST_IMAGES]
-        chosen["train"] += names[TEST_IMAGES : TEST_IMAGES + TRAIN_IMAGES]
-    return {s: [Texture(name, images[name]) for name in _mixed(names, seed, "order", s)] for s, names in chosen.items()}
+        chosen["validation"] += names[TEST_IMAGES : TEST_IMAGES + held]
+        chosen["train"] += names[TEST_IMAGES + held : TEST_IMAGES + TRAIN_IMAGES]
+    mixed = {split: _mixed(names, seed, "order", split) for split, names in chosen.items() if names}
+    return {split: [Texture(name, images[name]) for name in names] for split, names in mixed.items()}
 
 
 def _mixed(names: list[str], seed: int, *purpose: str) -> list[str]:

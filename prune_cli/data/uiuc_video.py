@@ -20,7 +20,7 @@ from prune_cli.data.clip_files import Chunk
 from prune_cli.data.clips import Video, noisy
 from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
 from prune_cli.data.registry import datasets
-from prune_cli.data.textures import TEST_IMAGES, TRAIN_IMAGES, Texture
+from prune_cli.data.textures import TEST_IMAGES, TRAIN_IMAGES, VALIDATION_IMAGES, Texture
 
 
 @datasets.register("uiuc_video")
@@ -29,7 +29,7 @@ class UiucVideo(Video):
     """Windows over scikit-image's photographs, or over the UIUC textures in the folder `textures`.
 
     With a folder there are clips_per_image clips of each of its images and each action; without one, the clips of each
-    class are those of the options.
+    class are those of the options. validation_clips_per_class=0 means no validation split, of a folder too.
     """
 
     frame_size: int = 32
@@ -49,9 +49,10 @@ class UiucVideo(Video):
             self._refuse("clips_per_image", "is 1 or more")
         if self.actions == 8 and min(self.schedule.steps) < 2:
             self._refuse("frames", "is 3 or more an action where windows turn by 180°")
-        without_use = ("train_clips_per_class", "test_clips_per_class")
+        without_use = ("train_clips_per_class", "validation_clips_per_class", "test_clips_per_class")
         for option in without_use if self.textures is not None else ("clips_per_image", "skip_corrupt"):
-            if getattr(self, option) != getattr(UiucVideo, option):
+            no_validation = option == "validation_clips_per_class" and self.validation_clips_per_class == 0
+            if getattr(self, option) != getattr(UiucVideo, option) and not no_validation:
                 self._refuse(option, f"is for {'the photographs that come with it' if self.textures else 'a folder'}")
 
     def _sources(self) -> Mapping[str, str]:
@@ -60,17 +61,23 @@ class UiucVideo(Video):
     def _paths(self) -> dict[str, Path]:
         return textures.photographs() if self.textures is None else textures.listed(self.textures)
 
-    def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int]:
+    def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int, int]:
         if self.textures is None:
             return super()._clips_per_class(sources)
-        kinds = len(set(map(textures.class_of, sources)))
-        return kinds * TRAIN_IMAGES * self.clips_per_image, kinds * TEST_IMAGES * self.clips_per_image
+        held = VALIDATION_IMAGES if self.validation_clips_per_class else 0
+        each = len(set(map(textures.class_of, sources))) * self.clips_per_image
+        return (TRAIN_IMAGES - held) * each, held * each, TEST_IMAGES * each
 
     def _renderer(self, home: Path) -> MovingWindows:  # noqa: ARG002 - the sources lie elsewhere
         images, skipped = textures.read_all(self._paths(), self.skip_corrupt, self.workers)
         for name, reason in skipped.items():
             note(f"skipped {name}: {reason}")
-        parts = textures.halves(images) if self.textures is None else textures.dealt(images, self.seed)
+        validation = self.validation_clips_per_class > 0
+        parts = (
+            textures.regions(images, validation)
+            if self.textures is None
+            else textures.dealt(images, self.seed, validation)
+        )
         speed = self._speed([texture for part in parts.values() for texture in part])
         return MovingWindows(parts, skipped, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
 
@@ -89,8 +96,13 @@ class UiucVideo(Video):
         if largest < 0:
             need = math.ceil(2 * reach_PT.max()) + 1
             what = f"a window of {self.frame_size} px needs {need} px for its paths, and {name} gives {length}"
-            raise DataError(what, self.textures or name, "a smaller dataset.frame_size, or larger textures")
+            raise DataError(what, self.textures or name, f"a smaller dataset.frame_size, or {self._more_room()}")
         return largest
+
+    def _more_room(self) -> str:
+        if self.textures is None and self.validation_clips_per_class:
+            return "dataset.validation_clips_per_class=0, which leaves the textures whole"
+        return "larger textures"
 
 
 @dataclass(frozen=True)
@@ -141,8 +153,8 @@ class MovingWindows:
     ) -> list[tuple[str, ...]]:
         """Class, texture, start and path of each clip; the centres are those in the whole photograph."""
         used = self.textures[split]
-        left_N = np.array([texture.left for texture in used])[which_N]
-        centre_NT2 = centre_NT2 + np.stack([left_N, np.zeros_like(left_N)], axis=1)[:, None]
+        corner_N2 = np.array([(texture.left, texture.top) for texture in used])[which_N]
+        centre_NT2 = centre_NT2 + corner_N2[:, None]
         at_NT4 = np.concatenate([centre_NT2, paths.angle_NT[..., None], paths.zoom_NT[..., None]], axis=-1)
         return [
             (" ".join(self.classes[a] for a in actions), used[which].name, _text(at[:1], 2), _text(at, 4))
