@@ -12,6 +12,7 @@ SMALL_CLIPS = (
     "dataset.frame_size=32",
     "dataset.frames=4",
     "dataset.train_clips_per_class=2",
+    "dataset.validation_clips_per_class=1",
     "dataset.test_clips_per_class=1",
 )
 SMALL_LSTM = ("model=lstm128", "model.units=6", "model.weights=random")

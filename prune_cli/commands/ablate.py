@@ -8,34 +8,37 @@ from typing import Any
 import pandas as pd
 
 from prune_cli import pipeline
-from prune_cli.analysis import ablation
+from prune_cli.analysis import ablation, probe
+from prune_cli.analysis.claims import SHOWN, claims
+from prune_cli.analysis.probe import Probe
 from prune_cli.commands.finished import once
-from prune_cli.commands.subjects import MEASURES, Subject, opened, subjects, titles
+from prune_cli.commands.subjects import MEASURES, Subject, measure_name, opened, subjects, titles
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
+from prune_cli.config.schema import Settings
 from prune_cli.report.ablation_figures import draw_curves, draw_units
 from prune_cli.runs.files import write_csv, write_json
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import MANIFEST, RunFolder
 
-SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares removed that are printed
+BASELINES = ("activation_variance", "weight_norm")  # measures without a source, beside those of information
 UNITS, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv
 
 
 def plan(words: Iterable[str], places: Places) -> list[Subject]:
     """The models to take apart, each once. Raises RequestError before any work starts."""
-    found = subjects(words, places)
-    if min(len(subject.measures) for subject in found) < 2:
+    found = subjects(words, places, BASELINES)
+    if any(len(_informative(subject)) < 2 for subject in found):
         raise RequestError("Figure 4 sets two measures of units against each other", "scorer", MEASURES)
     return found
 
 
 def ablate(planned: list[Subject], places: Places) -> dict[str, pd.DataFrame]:
-    """Measure what is not measured yet; write ablation.csv, curves.csv, claims.csv and both figures."""
+    """Measure what is not measured yet; write ablation.csv, curves.csv, claims.csv and their figures."""
     found = [_measured(subject, places, f"[{n}/{len(planned)}]") for n, subject in enumerate(planned, start=1)]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in (UNITS, CURVES)}
-    tables[CLAIMS] = ablation.claims(tables[CURVES])
+    tables[CLAIMS] = claims(tables[CURVES], BASELINES)
     for name, table in tables.items():
         write_csv(places.results / f"{name}.csv", table)
     _draw(planned, tables, places)
@@ -46,21 +49,33 @@ def show_ablation(tables: dict[str, pd.DataFrame], places: Places) -> None:
     """Print the accuracies at some shares removed, and the differences of the claims."""
     curves = tables[CURVES]
     wide = curves[curves.fraction.isin((0.0, *SHOWN))].pivot_table(
-        index=["dataset", "placement", "measure", "keep"], columns="fraction", values="accuracy", sort=False
+        index=["dataset", "placement", "steps", "measure", "keep"], columns="fraction", values="accuracy", sort=False
     )
-    columns = ("dataset", "removed units", "measure", "keep", *(f"{100 * fraction:.0f} %" for fraction in wide.columns))
-    rows = [(*key, *(f"{value:.2f}" for value in row)) for key, row in zip(wide.index, wide.to_numpy(), strict=True)]
-    print_table(f"Accuracy [%] by share of units removed, {curves.run.nunique()} model(s)", columns, rows)
-    claims = tables[CLAIMS][tables[CLAIMS].fraction.isin(SHOWN)].astype(object)
-    shown = [_claim(row) for _, row in claims.iterrows()]
-    if curves.run.nunique() > 1:
-        print_table("\nDifferences [points]", ("dataset", "removed units", "claim", "removed", "mean", "95 %"), shown)
-    note(f"written: {places.results}/{{{UNITS},{CURVES},{CLAIMS}}}.csv, {UNITS}.png, {CURVES}.png")
+    shares = [f"{100 * fraction:.0f} %" for fraction in wide.columns]
+    rows = [(*key, *map(_number, row)) for key, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    models = ", ".join(f"{name}: {n} trained model(s)" for name, n in curves.groupby("dataset").run.nunique().items())
+    columns = ("dataset", "removed units", "steps", "measure", "keep", *shares)
+    print_table(f"Accuracy [%] by share of units removed. {models}", columns, rows)
+    if (tables[CLAIMS].n > 1).any():
+        shown = [_claim(row) for _, row in tables[CLAIMS].astype(object).iterrows()]
+        columns = ("dataset", "removed units", "steps", "claim", "removed", "mean", "95 %", "Holm", "p", "p Holm")
+        print_table("\nDifferences [points]", columns, shown)
+    note(f"written: {places.results}/{{{UNITS},{CURVES},{CLAIMS}}}.csv, {UNITS}.png, {CURVES}*.png")
 
 
 def _claim(row: pd.Series) -> tuple[str, ...]:
-    ends = f"{row['low']:+.2f} … {row['high']:+.2f}"
-    return row["dataset"], row["placement"], row["claim"], f"{100 * row['fraction']:.0f} %", f"{row['mean']:+.2f}", ends
+    plain, wider = (f"{row[f'low{of}']:+.2f} … {row[f'high{of}']:+.2f}" for of in ("", "_holm"))
+    case = row["dataset"], row["placement"], str(row["steps"]), row["claim"], f"{100 * row['fraction']:.0f} %"
+    return *case, f"{row['mean']:+.2f}", plain, wider, f"{row['p']:.3g}", f"{row['p_holm']:.3g}"
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"  # NaN: a share that was not fine-tuned
+
+
+def _informative(subject: Subject) -> list[Settings]:
+    """The measures that are studied; the others are what they are set against."""
+    return [settings for settings in subject.measures if settings.scorer.name not in BASELINES]
 
 
 def _measured(subject: Subject, places: Places, number: str) -> dict[str, pd.DataFrame]:
@@ -70,6 +85,7 @@ def _measured(subject: Subject, places: Places, number: str) -> dict[str, pd.Dat
     jobs = subject.jobs(places)
     identity = {"measures": [pipeline.score_identity(job) for job in jobs], "test_images": settings.recipe.test_images}
     identity |= {"draws": ablation.DRAWS, "fractions": list(ablation.FRACTIONS)}
+    identity |= {"steps": probe.STEPS, "step_draws": ablation.TUNED_DRAWS}
     folder = RunFolder.of(places.runs, "ablate", identity)
     once(folder, lambda: _measure(jobs, places, folder))
     about: dict[str, Any] = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
@@ -81,9 +97,11 @@ def _measured(subject: Subject, places: Places, number: str) -> dict[str, pd.Dat
 
 def _measure(jobs: list[pipeline.Job], places: Places, folder: RunFolder) -> dict[str, Any]:
     model, values = opened(jobs, places)
-    probe = ablation.Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
-    write_csv(folder.path / f"{UNITS}.csv", ablation.single(probe, values))
-    write_csv(folder.path / f"{CURVES}.csv", ablation.curves(probe, values, jobs[0].settings.seed))
+    test = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
+    training = Probe.of(model, pipeline.training_batches(jobs[0], "ablation", probe.STEPS, probe.STEP_CLIPS))
+    write_csv(folder.path / f"{UNITS}.csv", ablation.single(test, values))
+    seed = jobs[0].settings.seed
+    write_csv(folder.path / f"{CURVES}.csv", ablation.curves(test, values, seed, training=training))
     record: dict[str, Any] = {"hash": folder.path.name, "identity": folder.identity, "config": jobs[0].settings.plain}
     record |= {"weights_sha256": jobs[0].weights.sha256, **provenance(jobs[0].device)}
     write_json(folder.path / MANIFEST, record)
@@ -91,10 +109,13 @@ def _measure(jobs: list[pipeline.Job], places: Places, folder: RunFolder) -> dic
 
 
 def _draw(planned: list[Subject], tables: dict[str, pd.DataFrame], places: Places) -> None:
-    up, across = (settings.scorer for settings in planned[0].measures[:2])
+    up, across = (measure_name(each.scorer) for each in _informative(planned[0])[:2])
     called = titles(planned)
     chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
     units = tables[UNITS]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel
-    draw_units(first, (up.name, across.name), called, places.results / f"{UNITS}.png")
-    draw_curves(tables[CURVES], chance, called, places.results / f"{CURVES}.png")
+    draw_units(first, (up, across), called, places.results / f"{UNITS}.png")
+    curves = tables[CURVES]
+    for steps in curves.steps.unique().tolist():
+        name = f"{CURVES}_{steps}_steps.png" if steps else f"{CURVES}.png"
+        draw_curves(curves[curves.steps == steps], BASELINES, chance, called, places.results / name)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
 from prune_cli.analysis.dynamics import exponents, one_thread
+from prune_cli.analysis.probe import Probe
 from prune_cli.commands.subjects import Subject, opened, titles
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.dynamics_figure import draw_dynamics
@@ -46,7 +47,7 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
     note(f"{settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
     model, values = opened(jobs, places)
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
-    probe = ablation.Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
+    probe = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     clips = _clips(jobs[0])
     dense = _measured(model, probe, clips, torch.ones(probe.units, dtype=torch.bool, device=clips.device))
     for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
@@ -59,7 +60,7 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
             yield about | row | {"removed": int((~stay).sum())} | found
 
 
-def _measured(model: nn.Module, probe: ablation.Probe, clips: Tensor, stay_U: Tensor) -> dict[str, float]:
+def _measured(model: nn.Module, probe: Probe, clips: Tensor, stay_U: Tensor) -> dict[str, float]:
     with one_thread():
         found = exponents(model, clips, dict.fromkeys(units(model), stay_U))
     return found.row() | {"accuracy": probe.accuracy(stay_U, "recurrence")}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from prune_cli.commands.request import from_scratch
 from prune_cli.commands.train import train
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Settings
+from prune_cli.runs.identity import changed_options
 from prune_cli.runs.places import Places
 
 MEASURES = "scorer=transfer_entropy,mutual_information"  # the report's; up and across in Figure 4 (a)
@@ -43,15 +45,24 @@ class Subject:
         return [self.workshop.job(each) for each in trained]
 
 
-def subjects(words: Iterable[str], places: Places) -> list[Subject]:
-    """The models that the words name, each once, with their measures. Raises RequestError before any work starts."""
+def subjects(words: Iterable[str], places: Places, baselines: Sequence[str] = ()) -> list[Subject]:
+    """The models that the words name, each once, with their measures. Raises RequestError before any work starts.
+
+    baselines: scorers that measure units too, with their own defaults, unless they were typed.
+    """
     words = list(words)
     measuring = words if any(word.startswith("scorer=") for word in words) else [*words, MEASURES]
     measures: dict[str, list[Settings]] = {}
     for settings in settings_of(measuring, places):
         measures.setdefault(_key(settings), []).append(settings)
-    training = [word for word in words if word.partition("=")[0].partition(".")[0] not in NOT_OF_TRAINING]
-    dense = {_key(settings): settings for settings in settings_of(from_scratch(training), places)}
+    typed = {settings.scorer.name for own in measures.values() for settings in own}
+    for baseline in (name for name in baselines if name not in typed):
+        for settings in settings_of([*_without(words, "scorer"), f"scorer={baseline}"], places):
+            measures[_key(settings)].append(settings)
+    dense: dict[str, Settings] = {}
+    for settings in settings_of(from_scratch(_without(words, *NOT_OF_TRAINING)), places):
+        if dense.setdefault(_key(settings), settings) != settings:
+            raise RequestError("one model is trained by one recipe", "recipe", "type the command once a recipe")
     workshop = pipeline.Workshop(places)
     found = [
         Subject(own, dense[key] if own[0].model.weights == "random" else None, workshop)
@@ -59,22 +70,33 @@ def subjects(words: Iterable[str], places: Places) -> list[Subject]:
     ]
     for subject in found:
         _check(subject)
+    _check_repetitions(found)
     return found
 
 
 def titles(planned: Iterable[Subject]) -> dict[str, str]:
     """What figures call each measure and each dataset, by its name."""
-    measures = {each.scorer.name: each.scorer.title for subject in planned for each in subject.measures}
+    measures = {measure_name(each.scorer): _title(each.scorer) for subject in planned for each in subject.measures}
     return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
 
 
+def measure_name(scorer: Any) -> str:
+    """What tables call a measure: the scorer's name and its options that differ from their default, as they are typed.
+
+    Which way round it ranks is left out: the orders of removal go both ways.
+    """
+    return " ".join([scorer.name, *_options(scorer)])
+
+
 def opened(jobs: list[pipeline.Job], places: Places) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The trained model, and what each measure finds of its units by the measure's name, (U,)."""
+    """The trained model, and what each measure finds of its units by the measure's name (`measure_name`), (U,)."""
     pipeline.keep_data(jobs[0], places)
     model, parameters = pipeline.build_model(jobs[0])
-    values = {job.settings.scorer.name: pipeline.find_scores(job, model, parameters, places)[0] for job in jobs}
-    keeps = {job.settings.scorer.name: job.settings.scorer.keep for job in jobs}
-    return model, {name: _undirected(scores, keeps[name]) for name, scores in values.items()}
+    found = {}
+    for job in jobs:
+        scorer, (scores, _) = job.settings.scorer, pipeline.find_scores(job, model, parameters, places)
+        found[measure_name(scorer)] = _undirected(scores, scorer.keep)
+    return model, found
 
 
 def _undirected(scores: dict[str, Tensor], keep: str) -> Tensor:
@@ -83,16 +105,57 @@ def _undirected(scores: dict[str, Tensor], keep: str) -> Tensor:
     return (score if keep == "high" else -score).cpu()
 
 
+def _title(scorer: Any) -> str:
+    """What figures call a measure."""
+    options = _options(scorer)
+    return f"{scorer.title} ({', '.join(options)})" if options else scorer.title
+
+
+def _options(scorer: Any) -> list[str]:
+    changed = changed_options(scorer)
+    return [f"{key}={value}" for key, value in changed.items() if key not in ("name", "version", "keep")]
+
+
+def _without(words: Iterable[str], *groups: str) -> list[str]:
+    """The words that set nothing of these config groups."""
+    return [word for word in words if word.partition("=")[0].partition(".")[0] not in groups]
+
+
 def _check(subject: Subject) -> None:
     """Raise RequestError where a measure is none or is there twice, or where a job of the subject cannot be made."""
-    names = [settings.scorer.name for settings in subject.measures]
+    names = [measure_name(settings.scorer) for settings in subject.measures]
     for settings in subject.measures:
         if not hasattr(settings.scorer, "measures"):
             raise RequestError(f"{settings.scorer.name} measures no units", f"scorer={settings.scorer.name}", MEASURES)
     if len(set(names)) < len(names):
-        raise RequestError("a measure is taken once for each model", ", ".join(names), "one value of its options")
+        what = "a measure is taken once for each model, and its orders go both ways"
+        raise RequestError(what, ", ".join(names), "leave scorer.keep out, and type each measure once")
     for settings in (*subject.measures, *filter(None, [subject.scratch])):
         subject.workshop.job(settings)
+
+
+def _check_repetitions(found: Iterable[Subject]) -> None:
+    """Raise RequestError unless the subjects of one dataset are independent repetitions: they differ in seed and weights."""
+    kinds: dict[str, str] = {}
+    models: dict[tuple[str, str], int] = {}
+    for subject in found:
+        settings = subject.settings
+        dataset, kind = settings.dataset.name, _kind(subject)
+        if kinds.setdefault(dataset, kind) != kind:
+            what = "these models differ in more than their seed: they are no repetitions of one another"
+            raise RequestError(what, f"dataset={dataset}", "type the command once for each of them")
+        if subject.scratch is None:
+            weights = subject.workshop.job(settings).weights
+            if models.setdefault((dataset, str(weights.sha256)), settings.seed) != settings.seed:
+                what = f"another seed does not make another model of {weights.name} weights"
+                raise RequestError(what, f"seed={settings.seed}", "model.weights=random trains one model a seed")
+
+
+def _kind(subject: Subject) -> str:
+    """What all repetitions share."""
+    settings = subject.settings
+    model = replace(settings.model, weights="random" if subject.scratch else "")
+    return repr((model, settings.dataset, settings.compute))
 
 
 def _key(settings: Settings) -> str:

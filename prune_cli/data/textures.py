@@ -92,7 +92,9 @@ def regions(images: Mapping[str, np.ndarray], validation: bool) -> dict[str, lis
 
     validation: the bottom fifth of the left part is for validation instead.
     """
-    found: dict[str, list[Texture]] = {"train": [], "test": []} | ({"validation": []} if validation else {})
+    found: dict[str, list[Texture]] = {
+        split: [] for split in ("train", "validation", "test") if validation or split != "validation"
+    }
     for name, image in images.items():
         column = round(TRAIN_SHARE * image.shape[1])
         row = round((1 - VALIDATION_SHARE * validation) * image.shape[0])

@@ -11,7 +11,7 @@ from prune_cli.pipeline.arrows import (
     remove,
     train,
 )
-from prune_cli.pipeline.batches import evaluation_batches
+from prune_cli.pipeline.batches import evaluation_batches, training_batches
 from prune_cli.pipeline.job import Job, Workshop, composer, outline, score_identity
 from prune_cli.pipeline.record import describe, title, write_run
 from prune_cli.pipeline.rounds import find_mask
@@ -34,5 +34,6 @@ __all__ = [
     "score_identity",
     "title",
     "train",
+    "training_batches",
     "write_run",
 ]

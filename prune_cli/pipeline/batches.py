@@ -27,6 +27,14 @@ def scoring_batches(job: Job) -> list[Batch]:
     return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
 
 
+def training_batches(job: Job, purpose: str, steps: int, batch_size: int) -> Iterable[Batch]:
+    """So many full batches of shuffled training data, drawn for one purpose; a small split is gone through again and again."""
+    loader = _loader(job, "train", batch_size)
+    passes = -(-steps * batch_size // len(loader.split))
+    order = [index for number in range(passes) for index in loader.shuffled(job.settings.seed, purpose, number)]
+    return loader.batches(order[: steps * batch_size])
+
+
 def feed(job: Job) -> Feed:
     """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
     recipe, seed = job.settings.recipe, job.settings.seed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,10 @@ from matplotlib.figure import Figure
 from prune_cli.common.statistics import mean_interval
 from prune_cli.report.figures import draw_grid, look
 
-WIDTH, HEIGHT = 4.6, 3.7  # inches a panel
+WIDTH, HEIGHT = 5.6, 4.2  # inches a panel
+BESIDE = 0.5  # percentage points between bars of one share removed
+RANDOM = "random"  # orders drawn by chance
+Row = TypeVar("Row")
 NAMED = 2  # the most harmful units, which the report calls n1 and n2
 BAND = (0.025, 0.975)  # quantiles of the random removals that the band shows
 PLACED = {"recurrence": "silent in the recurrence", "readout": "silent to the classifier"}
@@ -39,33 +42,45 @@ def draw_units(table: pd.DataFrame, measures: tuple[str, str], titles: dict[str,
     _draw(datasets, panel, path)
 
 
-def draw_curves(table: pd.DataFrame, chance: dict[str, float], titles: dict[str, str], path: Path) -> None:
-    """Panel (b): accuracy against the share removed; bars are 95 % intervals over runs, one a seed, where there are several.
+def draw_curves(
+    table: pd.DataFrame, baselines: Sequence[str], chance: dict[str, float], titles: dict[str, str], path: Path
+) -> None:
+    """Panel (b): accuracy against the share removed; bars are 95 % intervals over trained models, where there are several.
 
-    table: `ablation.curves` with columns dataset and run. chance: accuracy [%] of a guess, by dataset.
+    table: `ablation.curves` at one number of fine-tuning steps, with columns dataset and run. A row of panels a dataset
+    and a set of options of the measures; of the baselines, which have no options, the better way round (High) is in each.
+    chance: accuracy [%] of a guess, by dataset.
     """
-    datasets = list(dict.fromkeys(table.dataset))
+    studied = table[~table.measure.isin([*baselines, RANDOM])]
+    rows = list(dict.fromkeys(zip(studied.dataset, map(_options, studied.measure), strict=True)))
 
-    def panel(axes: Axes, dataset: str, placement: str) -> None:
-        """The curves of a dataset."""
+    def panel(axes: Axes, row: tuple[str, str], placement: str) -> None:
+        """The curves of a dataset, of the measures with these options."""
+        dataset, options = row
         own = table[(table.dataset == dataset) & (table.placement == placement)]
-        _band(axes, own[own.measure == "random"])
-        _lines(axes, own[own.measure != "random"], titles)
+        shown = [name for name in dict.fromkeys(studied.measure) if _options(name) == options]
+        lines = own[own.measure.isin(shown) | (own.measure.isin(baselines) & (own.keep == "high"))]
+        _band(axes, own[own.measure == RANDOM])
+        _lines(axes, lines, [*shown, *baselines], titles)
         axes.axhline(chance[dataset], color="black", linewidth=0.8, linestyle=":", label="chance")
         axes.set(xlabel="units removed [%]", ylabel="accuracy [%]", ylim=(0, 102))
         models = own.run.nunique()
-        axes.set_title(
-            f"{titles[dataset]}, {PLACED[placement]}" + (f", {models} models" if models > 1 else ""), fontsize="medium"
-        )
-        axes.legend(fontsize="small")
+        several = f", {models} models" if models > 1 else ""
+        axes.set_title(f"{titles[dataset]}, {PLACED[placement]}{several}", fontsize="medium")
+        axes.legend(fontsize="x-small", loc="lower left")
 
-    _draw(datasets, panel, path)
+    _draw(rows, panel, path)
 
 
-def _draw(datasets: list[str], panel: Callable[[Axes, str, str], None], path: Path) -> None:
-    """A row a dataset, a column a placement."""
-    figure = Figure(figsize=(WIDTH * len(PLACED), HEIGHT * len(datasets)), layout="constrained")
-    draw_grid(figure, datasets, PLACED, panel, path)
+def _draw(rows: list[Row], panel: Callable[[Axes, Row, str], None], path: Path) -> None:
+    """So many rows of panels, a column a placement."""
+    figure = Figure(figsize=(WIDTH * len(PLACED), HEIGHT * len(rows)), layout="constrained")
+    draw_grid(figure, rows, PLACED, panel, path)
+
+
+def _options(measure: str) -> str:
+    """What follows the scorer's name in the name of a measure."""
+    return measure.partition(" ")[2]
 
 
 def _dots(axes: Axes, own: pd.DataFrame, measures: tuple[str, str], accuracy: str) -> PathCollection:
@@ -94,17 +109,18 @@ def _band(axes: Axes, random: pd.DataFrame) -> None:
     axes.plot(across, by.mean(), color="grey", linewidth=1)
 
 
-def _lines(axes: Axes, own: pd.DataFrame, titles: dict[str, str]) -> None:
-    measures = list(dict.fromkeys(own.measure))
-    for (measure, keep), rows in own.groupby(["measure", "keep"], sort=False):
-        by = rows.groupby("fraction").accuracy
+def _lines(axes: Axes, own: pd.DataFrame, measures: list[str], titles: dict[str, str]) -> None:
+    """A line a measure and way round; they stand side by side, so that no bar hides another."""
+    groups = [(key, rows.groupby("fraction").accuracy) for key, rows in own.groupby(["measure", "keep"], sort=False)]
+    for place, ((measure, keep), by) in enumerate(groups):
         half = by.apply(lambda values: mean_interval(values.to_list())[1])
         axes.errorbar(
-            _percent(by),
+            _percent(by) + BESIDE * (place - (len(groups) - 1) / 2),
             by.mean(),
             yerr=half if half.notna().all() else None,
-            linewidth=1.4,
-            capsize=2,
+            linewidth=1.2,
+            capsize=1.5,
+            elinewidth=0.8,
             **look(str(measure), str(keep), measures, titles),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ REACH = 0.9999  # the share of values that a panel's range must hold
 COLUMNS = 4  # panels in a row at most
 PANEL, MARGIN, DPI = 2.6, 0.8, 150  # inches, inches, pixels an inch
 STYLES = {"low": "-", "high": "--"}  # of a line, by what is kept
+Row = TypeVar("Row")  # what a row of panels is of
 COLOURS = ("tab:blue", "tab:red", "tab:green", "tab:purple")  # of a measure
 
 
@@ -37,7 +38,7 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
 
 
 def draw_grid(
-    figure: Figure, rows: Collection[str], columns: Collection[str], panel: Callable[[Axes, str, str], None], path: Path
+    figure: Figure, rows: Collection[Row], columns: Collection[str], panel: Callable[[Axes, Row, str], None], path: Path
 ) -> None:
     """Write a PNG with a panel for each row and column, which `panel` draws."""
     grid = figure.subplots(len(rows), len(columns), squeeze=False)

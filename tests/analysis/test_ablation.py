@@ -1,4 +1,4 @@
-"""What units are worth: the probe against the masked model, curves and claims worked out by hand."""
+"""What units are worth: the probe against the masked model, fine-tuning against a plain loop, curves worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 from tiny_lstm import Batch, TinyClassifier, clips, tiny
 from torch import Tensor
 
 from prune_cli import masks
-from prune_cli.analysis import ablation
-from prune_cli.analysis.ablation import DRAWS, FRACTIONS, Probe, claims, curves, interval, single
+from prune_cli.analysis import probe as probes
+from prune_cli.analysis.ablation import DRAWS, FRACTIONS, TUNED_DRAWS, TUNED_FRACTIONS, curves, single
+from prune_cli.analysis.probe import LEARNING_RATE, STEPS, Probe, fine_tuned
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import PLACEMENTS, weight_mask
 
@@ -66,7 +66,7 @@ def test_a_probe_that_swaps_placements_or_turns_the_mask_is_rejected() -> None:
 
 
 def test_the_parts_that_stay_in_cache_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "AT_ONCE", 7)
+    monkeypatch.setattr(probes, "AT_ONCE", 7)
     check_probe(Probe.of(model(), held()).accuracy)
 
 
@@ -148,95 +148,110 @@ def test_a_share_of_units_that_is_no_whole_number_is_rounded() -> None:
 
 def test_where_nothing_is_removed_the_recurrence_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every order of removal begins there, and the readout is that of all units throughout."""
-    stayed, original = [], ablation.hidden_states
+    stayed, original = [], probes.hidden_states
 
     def watched(lstm: torch.nn.LSTM, gates_BTG: Tensor, keep_U: Tensor) -> Tensor:
         stayed.append(int(keep_U.sum()))
         return original(lstm, gates_BTG, keep_U)
 
-    monkeypatch.setattr(ablation, "hidden_states", watched)
+    monkeypatch.setattr(probes, "hidden_states", watched)
     table = curves(Probe.of(model(), held()), {"te": torch.arange(UNITS).double()}, seed=0, draws=2)
     assert stayed.count(UNITS) == 1
     removing = (table.removed > 0) & (table.placement == "recurrence")
     assert len(stayed) == 1 + removing.sum()
 
 
-# -- Claims ----------------------------------------------------------------------------------------------------------
-
-RUNS = {  # accuracies of (measure, keep) at one fraction, a column a run
-    ("te", "low"): (90.0, 92.0, 97.0),
-    ("te", "high"): (80.0, 83.0, 82.0),
-    ("mi", "low"): (70.0, 75.0, 71.0),
-    ("mi", "high"): (85.0, 80.0, 84.0),
-}
+# -- Fine-tuning after removal ---------------------------------------------------------------------------------------
 
 
-def table_of(runs: int = 3) -> pd.DataFrame:
-    rows = [
-        {"dataset": "d", "placement": p, "fraction": 0.5, "run": f"r{n}", "seed": n, "measure": m, "keep": k,
-         "accuracy": values[n] + (0 if p == "recurrence" else 1) * n}
-        for (m, k), values in RUNS.items() for n in range(runs) for p in PLACEMENTS
-    ]  # fmt: skip
-    noise = [{**row, "measure": "random", "keep": "", "accuracy": 1.0} for row in rows]
-    return pd.DataFrame(rows + noise)
+def plainly_tuned(keep: Tensor, placement: str, batches: list[Batch]) -> TinyClassifier:
+    """The masked model after a step of Adam a batch over recurrent weights, one bias of the gates and the classifier."""
+    net = model().eval()
+    zeroed = weight_mask(net, {"lstm": keep}, placement)
+    weights = {name: net.get_parameter(name) for name in zeroed}
+    masks.apply(weights, zeroed)
+    trained = ["lstm.weight_hh_l0", "lstm.bias_hh_l0", "head.weight", "head.bias"]
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name in trained)
+    optimizer = torch.optim.Adam([net.get_parameter(name) for name in trained], LEARNING_RATE)
+    for x, y in batches:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        masks.apply(weights, zeroed)
+    return net
 
 
-def check_claims(found: pd.DataFrame) -> None:
-    """Paired: the differences of te are 10, 9 and 15, whose mean is 34/3."""
-    own = found[found.placement == "recurrence"].set_index("claim")
-    differences = {
-        "te: low - high": (10.0, 9.0, 15.0),
-        "mi: low - high": (-15.0, -5.0, -13.0),
-        "low: te - mi": (20.0, 17.0, 26.0),
-        "high: te - mi": (-5.0, 3.0, -2.0),
+def check_tuning(keep: Tensor, placement: str, batches: list[Batch]) -> None:
+    """The hidden states that are read, and their accuracy, are those of the plainly tuned model."""
+    tuned = fine_tuned(Probe.of(model(), held()), Probe.of(model(), batches), keep, placement)
+    plain = plainly_tuned(keep, placement, batches)
+    assert tuned.accuracy(keep, placement) == pytest.approx(evaluate(plain, held()).accuracy, abs=1e-9)
+    torch.testing.assert_close(tuned.head.weight[:, keep], plain.head.weight[:, keep])
+    recurrent = tuned.lstm.get_parameter("weight_hh_l0"), plain.lstm.get_parameter("weight_hh_l0")
+    rows = keep.repeat(4) if placement == "recurrence" else torch.ones(4 * UNITS, dtype=torch.bool)
+    columns = keep if placement == "recurrence" else torch.ones_like(keep)
+    torch.testing.assert_close(*(weight[rows][:, columns] for weight in recurrent))
+
+
+def training_clips(number: int = 40) -> list[Batch]:
+    x, y = clips(number, frames=6, seed=5)
+    return [(x, y)]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("kept", ["11111", "01101", "00010"])
+def test_a_few_steps_are_those_of_a_plain_loop(placement: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "STEP_CLIPS", 16)
+    (x, y), keep = training_clips()[0], torch.tensor([bit == "1" for bit in kept])
+    parts = [(x[:16], y[:16]), (x[16:32], y[16:32]), (x[32:], y[32:])]
+    check_tuning(keep, placement, parts)
+    assert not torch.equal(
+        fine_tuned(Probe.of(model(), held()), Probe.of(model(), parts), keep, placement).head.bias, model().head.bias
+    )
+
+
+def test_tuning_that_lets_removed_units_speak_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = probes.hidden_states
+    monkeypatch.setattr(
+        probes,
+        "hidden_states",
+        lambda lstm, gates, keep: original(lstm, gates, torch.ones(UNITS, dtype=torch.bool))[..., keep],
+    )
+    keep = torch.tensor([True, False, True, False, False])
+    with pytest.raises(AssertionError):
+        check_tuning(keep, "recurrence", training_clips())
+
+
+def test_tuning_leaves_the_probe_as_it_was_and_makes_the_loss_smaller() -> None:
+    probe, training = Probe.of(model(), held()), Probe.of(model(), training_clips(1280))
+    keep = torch.tensor([True, True, False, True, True])
+
+    @torch.no_grad()
+    def loss(of: Probe) -> float:
+        hidden_NTU = probes.hidden_states(of.lstm, of.gates_NTG, keep)
+        logits_NTK = hidden_NTU @ of.head.weight[:, keep].T + of.head.bias
+        return float(torch.nn.functional.cross_entropy(logits_NTK.transpose(1, 2), of.labels_NT))
+
+    before = {name: p.clone() for name, p in [*probe.lstm.named_parameters(), *probe.head.named_parameters()]}
+    tuned = fine_tuned(training, training, keep, "recurrence")
+    assert loss(tuned) < loss(training)
+    for name, p in [*probe.lstm.named_parameters(), *probe.head.named_parameters()]:
+        assert torch.equal(p, before[name])
+
+
+def test_curves_after_fine_tuning_stand_beside_those_without() -> None:
+    probe, training = Probe.of(model(), held()), Probe.of(model(), training_clips())
+    values = {"te": torch.arange(UNITS).double()}
+    table = curves(probe, values, seed=0, draws=TUNED_DRAWS + 1, training=training)
+    assert set(table.steps) == {0, STEPS}
+    pd.testing.assert_frame_equal(
+        table[table.steps == 0].reset_index(drop=True), curves(probe, values, seed=0, draws=TUNED_DRAWS + 1)
+    )
+    tuned = table[table.steps == STEPS]
+    assert {key: len(rows) for key, rows in tuned.groupby(["measure", "keep"])} == {
+        ("te", "low"): 2 * len(TUNED_FRACTIONS),
+        ("te", "high"): 2 * len(TUNED_FRACTIONS),
+        ("random", ""): 2 * len(TUNED_FRACTIONS) * TUNED_DRAWS,
     }
-    assert list(own.index) == list(differences)
-    for claim, values in differences.items():
-        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-        row = own.loc[claim]
-        assert (row["mean"], row["n"]) == (pytest.approx(sum(values) / 3), 3)
-        assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
-
-
-def test_claims_are_paired_differences_with_students_interval() -> None:
-    found = claims(table_of())
-    check_claims(found)
-    assert len(found) == 8
-    assert set(found.placement) == set(PLACEMENTS)
-
-
-def test_claims_of_unpaired_or_normal_intervals_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    shuffled = table_of()
-    turned = (shuffled.measure == "te") & (shuffled.keep == "low")
-    shuffled.loc[turned, "run"] = shuffled.loc[turned, "run"].map({"r0": "r1", "r1": "r2", "r2": "r0"})
-    with pytest.raises(AssertionError):
-        check_claims(claims(shuffled))
-
-    def normal(values: pd.Series, level: float = 0.95) -> dict[str, float]:
-        half = float(stats.norm.ppf((1 + level) / 2) * values.std() / len(values) ** 0.5)
-        mean = float(values.mean())
-        return {"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)}
-
-    monkeypatch.setattr(ablation, "interval", normal)
-    with pytest.raises(AssertionError):
-        check_claims(claims(table_of()))
-
-
-def test_one_run_has_no_interval() -> None:
-    found = claims(table_of(runs=1))
-    assert list(found["mean"][found.claim == "te: low - high"]) == [10.0, 10.0]
-    assert found[["low", "high"]].isna().all(axis=None)
-    assert set(found.n) == {1}
-
-
-def test_one_measure_makes_one_claim() -> None:
-    table = table_of()
-    assert set(claims(table[table.measure != "mi"]).claim) == {"te: low - high"}
-
-
-def test_an_interval_of_three_values_by_hand() -> None:
-    """Of 1, 2 and 6: mean 3, s² = (4 + 1 + 9) / 2 = 7, t(0.975, 2) = 4.302653, so 3 ± 4.302653 √(7/3)."""
-    found = interval(pd.Series([1.0, 2.0, 6.0]))
-    half = 4.302653 * (7 / 3) ** 0.5
-    assert (found["mean"], found["n"]) == (3.0, 3)
-    assert (found["low"], found["high"]) == pytest.approx((3 - half, 3 + half), rel=1e-6)
+    assert sorted(set(tuned.fraction)) == list(TUNED_FRACTIONS)

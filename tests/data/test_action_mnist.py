@@ -7,16 +7,18 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from idx_files import write_folder
+import torch
+from idx_files import write_folder, write_idx
 
 from prune_cli.common.errors import ConfigError, DataError
 from prune_cli.data import action_mnist
-from prune_cli.data.action_mnist import STEPS, ActionMnist, MovingDigits, pasted
+from prune_cli.data.action_mnist import STEPS, ActionMnist, Digits, MovingDigits, pasted
 from prune_cli.data.mnist5k import Mnist5k
 from prune_cli.data.splits import Split
 
@@ -31,7 +33,7 @@ CLASSES = [
     "MoveDownRight",
 ]
 GOLDEN = "64c045dac89f1c82"  # sha256 of train-clips.npy, its start
-FEW = ["dataset.train_clips_per_class=2", "dataset.test_clips_per_class=1"]
+FEW = [f"dataset.{split}_clips_per_class={clips}" for split, clips in (("train", 2), ("validation", 1), ("test", 1))]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, built_data: Path) -> Path:
 
 
 def few(**options: Any) -> ActionMnist:
-    return ActionMnist(**({"train_clips_per_class": 4, "test_clips_per_class": 2} | options))
+    clips = {"train_clips_per_class": 4, "validation_clips_per_class": 1, "test_clips_per_class": 2}
+    return ActionMnist(**(clips | options))
 
 
 def renderer(**options: Any) -> MovingDigits:
@@ -52,8 +55,7 @@ def renderer(**options: Any) -> MovingDigits:
     images = np.full((5, 28, 28), 255, np.uint8)
     images[4] = np.arange(28, dtype=np.uint8)
     return MovingDigits(
-        {"train": images, "test": images},
-        {"train": "a", "test": "b"},
+        {split: Digits(split, images, np.arange(5)) for split in ("train", "test")},
         dataset.classes,
         dataset.schedule,
         dataset.pixels_a_frame,
@@ -146,7 +148,7 @@ def test_starts_are_uniform_among_those_that_keep_the_path_inside() -> None:
 
 def test_every_digit_is_drawn_about_as_often() -> None:
     drawn = [row[1] for row in renderer(frames=2).render("train", range(0, 1000)).rows]
-    counts = [drawn.count(f"a {digit}") for digit in range(5)]
+    counts = [drawn.count(f"train {digit}") for digit in range(5)]
     assert sum(counts) == 1000
     assert min(counts) > 150
 
@@ -155,7 +157,7 @@ def test_frames_are_black_around_the_digit_that_the_table_names(home: Path) -> N
     dataset = few(frames=6)
     dataset.build(home)
     splits = Mnist5k().load(home)
-    for name, split in (("train", splits.train), ("test", splits.test)):
+    for name, split in splits.named().items():
         assert isinstance(split, Split)
         mine = [row for row in rows(dataset, home) if row["split"] == name]
         which = [int(row["source"].removeprefix(f"mnist5k {name} ")) for row in mine]
@@ -169,16 +171,43 @@ def test_frames_are_black_around_the_digit_that_the_table_names(home: Path) -> N
                 assert np.array_equal(frame, expected)
 
 
-def test_train_and_test_clips_share_no_digit(home: Path) -> None:
-    dataset = few(frames=6, train_clips_per_class=30, test_clips_per_class=10)
+@pytest.mark.parametrize("of_idx", [False, True])
+def test_no_digit_is_in_two_splits(home: Path, tmp_path: Path, of_idx: bool) -> None:
+    if of_idx:
+        write_folder(tmp_path)  # 200 train digits
+    digits = {"digits": str(tmp_path)} if of_idx else {}
+    clips = {"train_clips_per_class": 30, "validation_clips_per_class": 10, "test_clips_per_class": 10}
+    dataset = few(frames=6, **clips, **digits)
     dataset.build(home)
-    seen: dict[str, set[bytes]] = {"train": set(), "test": set()}
+    seen: dict[str, set[bytes]] = {"train": set(), "validation": set(), "test": set()}
     for row in rows(dataset, home):
         x, y = map(int, row["start"].split())
         clip = np.load(dataset.folder(home) / f"{row['split']}-clips.npy", mmap_mode="r")[int(row["clip"])]
         seen[row["split"]].add(clip[0, y : y + 28, x : x + 28].tobytes())
-    assert min(map(len, seen.values())) > 50
-    assert not seen["train"] & seen["test"]
+    assert min(map(len, seen.values())) > (
+        15 if of_idx else 50
+    )  # of 200 train digits 20 are for validation, and 30 are for testing
+    for one, other in combinations(seen.values(), 2):
+        assert not one & other
+
+
+def test_without_validation_clips_all_train_digits_of_a_folder_are_for_training(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    used: dict[int, set[str]] = {}
+    for clips in (0, 1):
+        dataset = few(frames=3, digits=str(tmp_path), train_clips_per_class=400, validation_clips_per_class=clips)
+        dataset.build(tmp_path / "home")
+        assert (dataset.load(tmp_path / "home").validation is None) == (clips == 0)
+        used[clips] = {row["source"] for row in rows(dataset, tmp_path / "home") if row["split"] == "train"}
+    assert (len(used[0]), len(used[1])) == (200, 180)
+
+
+def test_too_few_digits_for_a_validation_split_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", torch.zeros(4, 28, 28, dtype=torch.uint8))
+    with pytest.raises(ConfigError, match="4 train digits are too few") as caught:
+        few(frames=3, digits=str(tmp_path)).build(tmp_path / "home")
+    assert caught.value.hint == "dataset.validation_clips_per_class=0"
 
 
 def test_pasting_is_that_of_a_loop() -> None:
@@ -299,7 +328,7 @@ def test_a_speed_that_does_not_fit_is_answered_with_the_largest_that_does() -> N
 def test_the_command_builds_says_where_and_verifies(run: Callable[..., Any], home: Path) -> None:
     words = ["build-data", "dataset=action_mnist", *FEW, "--data-dir", str(home), "--json"]
     answer = run(*words).json
-    assert answer["images"] == {"train": 16, "test": 8}
+    assert answer["images"] == {"train": 16, "validation": 8, "test": 8}
     assert answer["shape"] == [20, 64, 64]
     assert answer["classes"] == CLASSES
     folder = Path(answer["folder"])

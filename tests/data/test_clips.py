@@ -34,14 +34,15 @@ FILES = [
     "manifest.json",
     "preview.gif",
     "preview.png",
-    *(f"{split}-{part}.npy" for split in ("test", "train") for part in ("clips", "labels")),
+    *(f"{split}-{part}.npy" for split in ("test", "train", "validation") for part in ("clips", "labels")),
 ]
 Options = dict[str, Any]
 
 
 def small(**options: Any) -> ActionMnist:
-    """32 train and 16 test clips of 5 frames."""
-    few: Options = {"train_clips_per_class": 4, "test_clips_per_class": 2, "frames": 5, "frame_size": 34}
+    """32 train, 8 validation and 16 test clips of 5 frames."""
+    clips = {"train_clips_per_class": 4, "validation_clips_per_class": 1, "test_clips_per_class": 2}
+    few: Options = {**clips, "frames": 5, "frame_size": 34}
     return ActionMnist(**(few | options))
 
 
@@ -149,7 +150,8 @@ def test_starts_are_drawn_between_their_bounds() -> None:
 
 def test_the_built_form_is_what_numpy_and_a_table_read(built: Path) -> None:
     assert sorted(contents(built)) == sorted(FILES)
-    for split, clips in (("train", 32), ("test", 16)):
+    counts = {"train": 32, "validation": 8, "test": 16}
+    for split, clips in counts.items():
         clips_NTHW = np.load(built / f"{split}-clips.npy", mmap_mode="r")
         labels_NT = np.load(built / f"{split}-labels.npy", mmap_mode="r")
         assert (clips_NTHW.shape, clips_NTHW.dtype) == ((clips, 5, 34, 34), np.uint8)
@@ -157,10 +159,8 @@ def test_the_built_form_is_what_numpy_and_a_table_read(built: Path) -> None:
         assert np.bincount(labels_NT[:, 0]).tolist() == [clips // 8] * 8
     with (built / "clips.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["split"], int(row["clip"])) for row in rows] == [("train", n) for n in range(32)] + [
-        ("test", n) for n in range(16)
-    ]
-    labels = np.concatenate([np.load(built / f"{split}-labels.npy")[:, 0] for split in ("train", "test")])
+    assert [(row["split"], int(row["clip"])) for row in rows] == [(s, n) for s in counts for n in range(counts[s])]
+    labels = np.concatenate([np.load(built / f"{split}-labels.npy")[:, 0] for split in counts])
     assert [row["class"] for row in rows] == [small().classes[label] for label in labels]
     assert all(row["source"] and len(row["path"].split(";")) == 5 for row in rows)
 
@@ -171,8 +171,12 @@ def test_the_manifest_says_what_it_was_made_from_and_has_every_file(built: Path)
     assert manifest["parameters"]["frames"] == 5
     assert "workers" not in manifest["parameters"]
     assert set(manifest["sources"]) == {"mnist5k"}
-    assert manifest["identity"]["version"] == 1
-    assert manifest["shape_NTHW"] == {"train": [32, 5, 34, 34], "test": [16, 5, 34, 34]}
+    assert manifest["identity"]["version"] == 2
+    assert manifest["shape_NTHW"] == {
+        "train": [32, 5, 34, 34],
+        "validation": [8, 5, 34, 34],
+        "test": [16, 5, 34, 34],
+    }
 
 
 def test_the_pictures_show_every_class_and_every_frame(built: Path) -> None:
@@ -257,7 +261,8 @@ def test_what_a_run_will_be_called_is_known_before_anything_is_built(home: Path)
     after = small().load(home)
     assert before.digest() == after.digest()
     assert (len(before.train), before.train.shape) == (len(after.train), after.train.shape) == (32, (5, 34, 34))
-    assert after.validation is None
+    assert after.validation is not None and len(after.validation) == 8
+    assert small(validation_clips_per_class=0).load(home).validation is None
 
 
 def test_clips_that_are_not_built_say_what_to_type(home: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from uiuc_files import write_folder
 
 from prune_cli.common.errors import ConfigError, DataError
@@ -43,7 +44,16 @@ def crop(x: int, y: int, texture_HW: np.ndarray = NOISE_HW) -> np.ndarray:
 
 def small(**options: Any) -> UiucVideo:
     return UiucVideo(
-        **({"frame_size": 8, "frames": 5, "train_clips_per_class": 6, "test_clips_per_class": 3} | options)
+        **(
+            {
+                "frame_size": 8,
+                "frames": 5,
+                "train_clips_per_class": 6,
+                "validation_clips_per_class": 3,
+                "test_clips_per_class": 3,
+            }
+            | options
+        )
     )
 
 
@@ -206,7 +216,7 @@ def test_clips_show_what_the_table_says(tmp_path: Path) -> None:
     dataset = small(noise=0.0)
     dataset.build(tmp_path)
     images, _ = textures.read_all(textures.photographs(), skip=False, workers=1)
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         clips_NTHW = np.load(dataset.folder(tmp_path) / f"{split}-clips.npy").astype(int)
         for row in (row for row in rows(dataset, tmp_path) if row["split"] == split):
             path, clip = path_of(row), clips_NTHW[int(row["clip"])]
@@ -221,21 +231,36 @@ def test_clips_show_what_the_table_says(tmp_path: Path) -> None:
                 assert np.abs(clip[1:, :, 1:] - clip[:-1, :, :-1]).max() <= 1
 
 
-def test_train_and_test_windows_share_no_pixel_of_a_photograph(tmp_path: Path) -> None:
-    dataset = small(frame_size=32, frames=10, train_clips_per_class=60, test_clips_per_class=60)
+def test_windows_of_two_splits_share_no_pixel_of_a_photograph(tmp_path: Path) -> None:
+    clips = {f"{split}_clips_per_class": 60 for split in ("train", "validation", "test")}
+    dataset = small(frame_size=32, frames=10, **clips)
     dataset.build(tmp_path)
-    ends: dict[str, list[float]] = {"train": [], "test": []}
+    seen: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     for row in rows(dataset, tmp_path):
-        x, _, angle, zoom = path_of(row).T
+        x, y, angle, zoom = path_of(row).T
         radians = np.radians(angle)
         reach = 31 / 2 / zoom * (np.abs(np.cos(radians)) + np.abs(np.sin(radians)))
-        ends[row["split"]] += [(x - reach).min(), (x + reach).max()]
-    assert min(ends["train"]) >= -1e-3
-    assert 300 < max(ends["train"]) <= 319 + 1e-3  # and bilinear sampling reads no further than pixel 319
-    assert 320 - 1e-3 <= min(ends["test"]) < 340
-    assert max(ends["test"]) <= 511 + 1e-3
-    parts = textures.halves({"a": np.arange(512)[None]})
-    assert [part[0].values_HW[0].tolist() for part in parts.values()] == [list(range(320)), list(range(320, 512))]
+        seen[row["split"]].append(
+            np.array([(x - reach).min(), (x + reach).max(), (y - reach).min(), (y + reach).max()])
+        )
+    # bilinear sampling reads no further than the pixel at either end: columns, then rows of 512
+    regions = {"train": (0, 319, 0, 409), "validation": (0, 319, 410, 511), "test": (320, 511, 0, 511)}
+    for split, (left, right, top, bottom) in regions.items():
+        ends = np.array(seen[split])
+        for low, high, first, last in ((0, 1, left, right), (2, 3, top, bottom)):
+            assert first - 1e-3 <= ends[:, low].min() < first + 20
+            assert last - 20 < ends[:, high].max() <= last + 1e-3
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_the_regions_of_a_photograph_are_all_of_it_and_do_not_overlap(validation: bool) -> None:
+    photograph = np.arange(512 * 512).reshape(512, 512)
+    parts = textures.regions({"a": photograph}, validation)
+    assert set(parts) == {"train", "test"} | ({"validation"} if validation else set())
+    pixels = np.concatenate([part[0].values_HW.ravel() for part in parts.values()])
+    assert sorted(pixels.tolist()) == list(range(512 * 512))
+    for (texture,) in parts.values():
+        assert texture.values_HW[0, 0] == photograph[texture.top, texture.left]
 
 
 def test_each_class_sees_every_photograph_about_as_often(tmp_path: Path) -> None:
@@ -256,29 +281,33 @@ def test_the_number_of_workers_changes_no_byte_and_building_again_finds_it(tmp_p
         assert (dataset.folder(home) / "manifest.json").stat().st_mtime_ns == before
         dataset.verify(home)
     assert made[0] == made[1]
-    assert len(made[0]) == 8
+    assert len(made[0]) == 10
 
 
 # ---- a folder of textures
 
 
-@pytest.mark.parametrize("named", [False, True])
-def test_a_folder_in_either_layout_gives_32_and_8_images_of_each_class(tmp_path: Path, named: bool) -> None:
+@pytest.mark.parametrize(("named", "images"), [(False, (28, 4, 8)), (True, (28, 4, 8)), (True, (32, 0, 8))])
+def test_a_folder_in_either_layout_gives_so_many_images_of_each_class(
+    tmp_path: Path, named: bool, images: tuple[int, int, int]
+) -> None:
     greys = write_folder(tmp_path / "uiuc", named=named)
-    dataset = of_folder(tmp_path / "uiuc", clips_per_image=2)
+    without = {} if images[1] else {"validation_clips_per_class": 0}
+    dataset = of_folder(tmp_path / "uiuc", clips_per_image=2, **without)
     dataset.build(tmp_path)
-    splits = dataset.load(tmp_path)
-    assert (len(splits.train), len(splits.test)) == (2 * 32 * 8 * 2, 2 * 8 * 8 * 2)
-    used: dict[str, list[str]] = {"train": [], "test": []}
+    of_split = {split: count for split, count in zip(("train", "validation", "test"), images, strict=True) if count}
+    sizes = {name: len(split) for name, split in dataset.load(tmp_path).named().items()}
+    assert sizes == {split: 2 * count * 8 * 2 for split, count in of_split.items()}
+    used: dict[str, list[str]] = {split: [] for split in of_split}
     for row in rows(dataset, tmp_path):
         used[row["split"]].append(row["source"])
         clip = np.load(dataset.folder(tmp_path) / f"{row['split']}-clips.npy", mmap_mode="r")[int(row["clip"])]
         assert (clip == greys[row["source"]] % 256).all()
-    assert not set(used["train"]) & set(used["test"])
-    for split, images in (("train", 32), ("test", 8)):
+    assert len(set().union(*used.values())) == sum(len(set(names)) for names in used.values())
+    for split, count in of_split.items():
         assert {used[split].count(name) for name in set(used[split])} == {16}  # two clips of each of eight actions
         for kind in ("T01", "T02"):
-            assert len({name for name in used[split] if name.startswith(kind)}) == images
+            assert len({name for name in used[split] if name.startswith(kind)}) == count
 
 
 def test_the_images_count_and_not_where_they_are(tmp_path: Path) -> None:
@@ -332,7 +361,7 @@ def test_one_image_that_cannot_be_read_is_named_and_skipped_only_on_request(
     assert not home.exists()
     answer = run(*words, "dataset.clips_per_image=1", "dataset.skip_corrupt=true", "--data-dir", str(home), "--json")
     assert answer.code == 0
-    assert answer.json["images"] == {"train": 256, "test": 64}  # the other images make up for it
+    assert answer.json["images"] == {"train": 224, "validation": 32, "test": 64}  # the others make up for it
     assert "skipped T01_07.jpg" in answer.err
     manifest = json.loads((Path(answer.json["folder"]) / "manifest.json").read_text())
     assert list(manifest["skipped"]) == ["T01_07.jpg"]
@@ -357,7 +386,9 @@ def test_folders_that_will_not_do_are_refused(tmp_path: Path) -> None:
         of_folder(tmp_path / "small", frame_size=32).build(tmp_path)
     for path in sorted((tmp_path / "small/T01").iterdir())[8:]:
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="8 images of texture T01 can be read"):
+    for path in sorted((tmp_path / "small/T01").iterdir())[8:12]:
+        Image.fromarray(np.zeros((80, 80), np.uint8)).save(path)
+    with pytest.raises(DataError, match="12 images of texture T01 can be read"):
         of_folder(tmp_path / "small", skip_corrupt=True).build(tmp_path)
     assert not (tmp_path / "uiuc_video").exists()
 
@@ -385,4 +416,11 @@ def test_a_window_larger_than_its_photograph_is_refused(run: Run, here: Path) ->
     answer = run("build-data", "dataset=uiuc_video", "dataset.frame_size=100", "--data-dir", str(here / "d"))
     assert answer.code == 2
     assert answer.lines[0] == "error: a window of 100 px needs 199 px for its paths, and brick.png gives 192"
+    answer = run("build-data", "dataset=uiuc_video", "dataset.frame_size=90", "--data-dir", str(here / "d"))
+    assert answer.code == 2
+    assert answer.lines[0] == "error: a window of 90 px needs 179 px for its paths, and brick.png gives 102"
+    assert "dataset.validation_clips_per_class=0" in answer.lines[2]  # which leaves the train region whole
+    words = ["dataset=uiuc_video", "dataset.frame_size=90", "dataset.frames=3", "dataset.train_clips_per_class=1"]
+    few = ["dataset.test_clips_per_class=1", "dataset.validation_clips_per_class=0", "--data-dir", str(here / "e")]
+    assert run("build-data", *words, *few).code == 0
     assert not (here / "d").exists()
