@@ -31,17 +31,17 @@ def single(probe: Probe, measured: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 def curves(
-    probe: Probe, measured: Mapping[str, Tensor], seed: int, draws: int = DRAWS, training: Probe | None = None
+    probe: Probe, measured: Mapping[str, Tensor], seed: int, draws: int | None = None, training: Probe | None = None
 ) -> pd.DataFrame:
     """Accuracy against the share of units removed: measure, keep, placement, steps, fraction, removed, accuracy [%], draw.
 
     keep low removes the units with the highest values first (the report's "Low"), high those with the lowest ("High").
-    `random` has `draws` orders, drawn from `seed`. steps: of fine-tuning after removal; 0, and with a probe of training
+    `random` has `draws` orders (DRAWS), drawn from `seed`. steps: of fine-tuning after removal; 0, and with a probe of training
     clips (see `fine_tuned`) also its number of steps, at fewer shares removed and of fewer random orders.
     """
     rows = [
         {"measure": measure, "keep": keep, "draw": draw, **row}
-        for measure, keep, draw, scores in orders(measured, probe.units, seed, draws)
+        for measure, keep, draw, scores in orders(measured, probe.units, seed, DRAWS if draws is None else draws)
         for row in _curve(probe, scores, training if draw < TUNED_DRAWS else None)
     ]
     return pd.DataFrame(rows)

@@ -11,16 +11,25 @@ from conftest import Answer, everything_in
 from safetensors.torch import save_file
 from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
 
+from prune_cli.analysis import ablation, probe
 from prune_cli.data.action_mnist import ActionMnist
 from prune_cli.data.splits import Splits
 from prune_cli.models.lstm128 import ClipClassifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
-FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png"}
+FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png", "curves_10_steps.png"}
 FILED = ("model=lstm128", "model.units=6", "model.weights=w.safetensors", *SMALL_CLIPS)
 WHOSE = ["dataset", "model", "seed", "run"]
 PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random orders and fine-tuning take most of the time."""
+    monkeypatch.setattr(probe, "STEP_CLIPS", 4)
+    monkeypatch.setattr(ablation, "DRAWS", 3)
+    monkeypatch.setattr(ablation, "TUNED_DRAWS", 1)
 
 
 def weights(folder: Path, units: int = 6) -> None:
@@ -37,36 +46,41 @@ def test_weights_of_a_file_are_taken_apart_and_drawn(run: Run, here: Path) -> No
     weights(here)
     found = ablated(run, *FILED)
     assert everything_in(here / "results") == FILES
-    for name in ("ablation", "curves"):
+    for name in ("ablation", "curves", "curves_10_steps"):
         assert (here / f"results/{name}.png").read_bytes().startswith(PNG)
     units, curves = (
         pd.read_csv(here / f"results/{name}.csv", keep_default_na=False) for name in ("ablation", "curves")
     )
-    measures = ["transfer_entropy", "mutual_information"]
+    measures = ["transfer_entropy", "mutual_information", "activation_variance", "weight_norm"]
     assert list(units.columns) == ["unit", *measures, "accuracy_recurrence", "accuracy_readout", *WHOSE]
     assert list(units.unit) == list(range(6))
     assert (units[measures] >= 0).all(axis=None)
     assert list(curves.columns) == [
-        *("measure", "keep", "draw", "placement", "fraction", "removed", "accuracy"),
+        *("measure", "keep", "draw", "placement", "steps", "fraction", "removed", "accuracy"),
         *WHOSE,
     ]
     assert {key: len(rows) for key, rows in curves.groupby(["measure", "keep"])} == {
-        **{(measure, keep): 20 for measure in measures for keep in ("low", "high")},
-        ("random", ""): 20 * 20,
+        **{(measure, keep): 2 * (10 + 5) for measure in measures for keep in ("low", "high")},
+        ("random", ""): 3 * 2 * 10 + 1 * 2 * 5,
     }
     assert curves.accuracy.between(0, 100).all()
     whole = curves[curves.fraction == 0].accuracy
     assert whole.nunique() == 1  # nothing removed is nothing removed
-    assert {name: len(rows) for name, rows in found.items()} == {"ablation": 6, "curves": 480, "claims": 80}
+    assert {name: len(rows) for name, rows in found.items()} == {
+        "ablation": 6,
+        "curves": 8 * 30 + 70,
+        "claims": (4 + 2 * (1 + 4 + 2)) * 2 * 2 * 5,  # placements, steps and shares removed
+    }
     assert not list((here / "runs").glob("train/*"))
-    assert len(list((here / "runs/score").glob("*/manifest.json"))) == 2
+    assert len(list((here / "runs/score").glob("*/manifest.json"))) == 4
 
 
 def test_what_is_measured_is_the_score_without_its_direction(run: Run, here: Path) -> None:
     weights(here)
-    low = pd.DataFrame(ablated(run, *FILED, "scorer=transfer_entropy,weight_norm")["ablation"])
-    high = pd.DataFrame(ablated(run, *FILED, "scorer=transfer_entropy,weight_norm", "scorer.keep=high")["ablation"])
-    for measure in ("transfer_entropy", "weight_norm"):
+    both = "scorer=transfer_entropy,mutual_information"
+    low = pd.DataFrame(ablated(run, *FILED, both)["ablation"])
+    high = pd.DataFrame(ablated(run, *FILED, both, "scorer.keep=high")["ablation"])
+    for measure in ("transfer_entropy", "mutual_information"):
         assert list(low[measure]) == pytest.approx(list(high[measure]))
         assert (low[measure] >= 0).all()
 
@@ -89,24 +103,29 @@ def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run,
     assert answer.code == 0, answer.err
     assert len(list((here / "runs/train").glob("*/manifest.json"))) == 2
     claims = pd.read_csv(here / "results/claims.csv")
-    assert list(claims.columns) == ["claim", "dataset", "placement", "fraction", "mean", "low", "high", "n"]
-    assert list(dict.fromkeys(claims.claim)) == [
+    about = ["claim", "dataset", "placement", "steps", "fraction", "mean"]
+    assert list(claims.columns) == [*about, "low", "high", "p", "low_holm", "high_holm", "p_holm", "family", "n"]
+    assert {
         "transfer_entropy: low - high",
         "mutual_information: low - high",
         "low: transfer_entropy - mutual_information",
         "high: transfer_entropy - mutual_information",
-    ]
-    assert len(claims) == 4 * 2 * 10
+        "high: transfer_entropy - activation_variance",
+        "low: mutual_information - random",
+    } <= set(claims.claim)
     assert set(claims.n) == {2}
+    assert set(claims.family) == {2 * 2 * 5}
+    assert (claims.p_holm >= claims.p).all()
     assert claims[["low", "high"]].notna().all(axis=None)
     assert ((claims["low"] <= claims["mean"]) & (claims["mean"] <= claims["high"])).all()
     assert "Differences [points]" in answer.out
     curves = pd.read_csv(here / "results/curves.csv")
     assert (set(curves.seed), curves.run.nunique()) == ({0, 1}, 2)
     own = curves[(curves.measure == "transfer_entropy") & (curves.fraction == 0.5) & (curves.placement == "readout")]
+    own = own[own.steps == 0]
     wide = own.pivot_table(index="seed", columns="keep", values="accuracy")
     row = claims[(claims.claim == "transfer_entropy: low - high") & (claims.fraction == 0.5)]
-    row = row[row.placement == "readout"]
+    row = row[(row.placement == "readout") & (row.steps == 0)]
     assert row["mean"].item() == pytest.approx((wide["low"] - wide["high"]).mean())
 
     again = run("ablate", *words)
@@ -136,11 +155,38 @@ def test_one_model_has_no_interval(run: Run, here: Path) -> None:
     weights(here)
     answer = run("ablate", *FILED)
     claims = pd.read_csv(here / "results/claims.csv")
-    assert claims[["low", "high"]].isna().all(axis=None)
+    assert claims[["low", "high", "p_holm"]].isna().all(axis=None)
     assert "Differences [points]" not in answer.out
 
 
+def test_a_measure_with_other_options_is_another_measure(run: Run, here: Path) -> None:
+    weights(here)
+    options = ("scorer=transfer_entropy,mutual_information", "scorer.bins=4,8")
+    found = ablated(run, *FILED, *options)
+    names = [f"{scorer}{bins}" for scorer in ("transfer_entropy", "mutual_information") for bins in (" bins=4", "")]
+    units = pd.DataFrame(found["ablation"])
+    assert set(units.columns) >= {*names, "activation_variance", "weight_norm"}
+    assert not units["transfer_entropy"].equals(units["transfer_entropy bins=4"])
+    claims = {row["claim"] for row in found["claims"]}
+    assert {f"low: {names[0]} - {names[2]}", f"low: {names[1]} - {names[3]}"} <= claims
+    assert not {f"low: {names[0]} - {names[3]}", f"low: {names[0]} - {names[1]}"} & claims
+
+
+def test_two_files_of_weights_are_two_models(run: Run, here: Path) -> None:
+    for name in ("one", "two"):
+        save_file(ClipClassifier(8, 6).state_dict(), here / f"{name}.safetensors")
+    words = ("model=lstm128", "model.units=6", "model.weights=one.safetensors,two.safetensors", *SMALL_CLIPS)
+    assert {row["n"] for row in ablated(run, *words)["claims"]} == {2}
+
+
 WRONG = {  # and more in test_video_requests.py
+    "one model under several seeds": ((*FILED, "seed=0,1,2"), "another seed does not make another model"),
+    "one model twice": (("model=lstm128", "model.units=6", "model.weights=w.safetensors,./w.safetensors", "seed=0,1", *SMALL_CLIPS), "another seed"),
+    "models of other sizes": (("model=lstm128", "model.units=6,7", "model.weights=random", *SMALL_CLIPS), "differ in more than their seed"),
+    "clips of other lengths": ((*SMALL, "dataset.noise=0,1"), "differ in more than their seed"),
+    "two recipes": ((*SMALL, "recipe=smoke,micro"), "one recipe"),
+    "one measure twice": ((*SMALL, "scorer=transfer_entropy,mutual_information", "scorer.keep=low,high"), "a measure is taken once"),
+    "baselines alone": ((*SMALL, "scorer=activation_variance,weight_norm"), "two measures"),
     "random beside a measure": ((*SMALL, "scorer=transfer_entropy,random"), "random measures no units"),
     "a ViT on clips": (SMALL_CLIPS, "vit_micro sees images"),
     "an LSTM on images": ((*SMALL_LSTM, "dataset=mnist5k"), "lstm128 sees clips"),
@@ -156,9 +202,10 @@ def test_a_wrong_request_is_refused_in_three_lines_and_nothing_is_written(
     run: Run, here: Path, words: tuple[str, ...], said: str
 ) -> None:
     save_file(ClipClassifier(8, 5).state_dict(), here / "five.safetensors")
+    weights(here)
     answer = run("ablate", *words)
     assert answer.code == 2, answer.err
     assert 1 <= len(answer.lines) <= 3, answer.err
     assert said in answer.err
     assert answer.out == ""
-    assert everything_in(here) == {"five.safetensors"}
+    assert everything_in(here) == {"five.safetensors", "w.safetensors"}
