@@ -20,7 +20,7 @@ from prune_cli.scorers.registry import Batches, Parameters, Scores
 from prune_cli.units.information import Measure, against_shuffled, equal_bins, quantile_bins
 
 KEEPS = ("low", "high")
-SOURCES = ("label", "output")
+SOURCES = ("output", "label")
 BINNINGS = ("equal", "quantile")
 CLIPS = 16  # batches of clips: plug-in entropies need many samples
 Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
@@ -56,6 +56,7 @@ class InformationScorer(UnitScorer):
     surrogates: int
 
     scoring_batches = CLIPS
+    version: ClassVar[int] = 2  # 1: the source was the label unless asked otherwise
     least: ClassVar[Mapping[str, int]] = {"bins": 2, "surrogates": 0}  # of an option
 
     def __post_init__(self) -> None:

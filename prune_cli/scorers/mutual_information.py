@@ -1,4 +1,4 @@
-"""mutual_information: what a unit's value tells of the label at the same frame (research project 21K17772, final report,
+"""mutual_information: what a unit's value tells of the output for the label at the same frame (research project 21K17772, final report,
 section 4 (2), sets it beside transfer entropy)."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MutualInformation(InformationScorer):
     """
 
     keep: str = "low"
-    source: str = "label"
+    source: str = "output"
     bins: int = 8
     binning: str = "equal"
     surrogates: int = 0

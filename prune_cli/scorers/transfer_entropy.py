@@ -1,5 +1,5 @@
-"""transfer_entropy: what the label tells of a unit's next value beyond its own past (Schreiber, "Measuring information
-transfer", 2000; research project 21K17772, final report, section 4 (2))."""
+"""transfer_entropy: what the output for the label tells of a unit's next value beyond its own past (Schreiber, "Measuring
+information transfer", 2000; research project 21K17772, final report, section 4 (2))."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TransferEntropy(InformationScorer):
     """TE(source → unit) = Σ p(x',x,y) ln[p(x'|x,y) / p(x'|x)], nats, over all clips and frames; x the unit's binned hidden
     state, y the source.
 
-    keep: low removes the units with the highest values (the report's "Low"). source: label, or output (the model's
-    probability for it). direction: from_unit measures TE(unit → source). bins, binning (equal or quantile): of the hidden
+    keep: low removes the units with the highest values (the report's "Low"). source: output (the
+    model's probability for the label, which the report writes), or label. direction: from_unit measures TE(unit → source). bins, binning (equal or quantile): of the hidden
     states, and of a probability. lag moves the source alone. target_history and source_history: frames of the past.
     surrogates > 0 takes away the mean of so many measurements with the clips of the source shuffled. miller_madow corrects
     each entropy for its cells.
     """
 
     keep: str = "low"
-    source: str = "label"
+    source: str = "output"
     direction: str = "to_unit"
     bins: int = 8
     binning: str = "equal"
