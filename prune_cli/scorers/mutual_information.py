@@ -18,7 +18,7 @@ class MutualInformation(InformationScorer):
     """I(source; unit) = Σ p(x,y) ln[p(x,y) / (p(x) p(y))], nats, over all clips and frames; x the unit's binned hidden
     state, y the source at the same frame.
 
-    keep, source, bins, binning, surrogates, miller_madow: as in `transfer_entropy`.
+    keep, source, bins, binning, surrogates, surrogate_kind, miller_madow: as in `transfer_entropy`.
     """
 
     keep: str = "low"
@@ -26,6 +26,7 @@ class MutualInformation(InformationScorer):
     bins: int = 8
     binning: str = "equal"
     surrogates: int = 0
+    surrogate_kind: str = "clips"
     miller_madow: bool = False
 
     title = "MI"

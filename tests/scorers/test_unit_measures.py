@@ -280,3 +280,47 @@ def test_the_frames_that_a_clip_must_have(options: dict[str, Any], frames: int) 
     found("transfer_entropy", (h[:, :frames], labels[:, :frames]), **options)
     with pytest.raises(Exception, match="too short"):
         found("transfer_entropy", (h[:, : frames - 1], labels[:, : frames - 1]), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("transfer_entropy", {"direction": "from_unit"}),
+        ("transfer_entropy", {"direction": "from_unit", "surrogates": 5}),
+        ("transfer_entropy", {"direction": "from_unit", "miller_madow": True}),
+        ("mutual_information", {"constant": True}),
+        ("mutual_information", {"constant": True, "miller_madow": True}),
+        ("transfer_entropy", {"constant": True}),
+    ],
+    ids=str,
+)
+def test_units_that_all_measure_0_are_refused_rather_than_ranked_by_rounding(name: str, options: dict) -> None:
+    """A label that stays throughout a clip tells its own next value; one label altogether tells nothing."""
+    h, labels = given()
+    labels = labels[:, :1].expand_as(labels) * (not options.pop("constant", False))
+    with pytest.raises(ConfigError, match="every unit measures 0") as caught:
+        found(name, (h, labels), bins=BINS, **options)
+    assert caught.value.where == "scorer.source=label"
+
+
+@pytest.mark.parametrize("name", ["transfer_entropy", "mutual_information"])
+def test_shifted_surrogates_are_another_choice(name: str) -> None:
+    h, labels = given()
+    model = Shown(UNITS, CLASSES).double()
+    out = scorers.build(name, source="label", bins=BINS, surrogates=20, surrogate_kind="shift")
+    measured = out.measures(model, [(h, labels)], units(model))["lstm"]  # type: ignore[attr-defined]
+    expected = information.against_surrogates(getattr(information, name), labels, bins_of(h), 20, kind="shift")
+    assert list(measured) == ["value", "uncorrected", "surrogate_mean", "p", "p_adjusted"]
+    close(measured["value"], expected.corrected)
+    close(measured["p_adjusted"], expected.p_adjusted)
+    other = information.against_surrogates(getattr(information, name), labels, bins_of(h), 20)
+    assert not torch.allclose(expected.surrogate_mean, other.surrogate_mean)
+
+
+@pytest.mark.parametrize("bins", [4, 300])
+def test_states_of_equal_bins_are_kept_as_bytes_where_that_is_enough(bins: int) -> None:
+    h, labels = given()
+    model = Shown(UNITS, CLASSES).double()
+    seen = hidden.observe(model, [(h, labels)], units(model), lambda states: hidden.small_bins(states, bins))
+    assert seen.hidden["lstm"].dtype == (torch.uint8 if bins == 4 else torch.int32)
+    assert torch.equal(seen.hidden["lstm"].long(), bins_of(h, bins=bins))
