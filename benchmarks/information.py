@@ -59,7 +59,7 @@ def pyinform_loop() -> Callable[[Tensor, Tensor], list[float]] | None:
 
 
 def shuffled_mean(loop: Callable[[Tensor, Tensor], list[float]], label: Tensor, units_UCT: Tensor) -> Tensor:
-    """The mean over the same surrogates as `against_shuffled` draws, after a pass over the series as they are."""
+    """The mean over the same surrogates as `against_surrogates` draws, after a pass over the series as they are."""
     draw, passes = generator(0, "surrogates"), [loop(label, units_UCT)]
     for _ in range(SURROGATES):
         passes.append(loop(label[torch.randperm(CLIPS, generator=draw)], units_UCT))
@@ -90,7 +90,7 @@ def main() -> None:
     compare("transfer entropy", lambda: once(label, units), lambda: loop(label, units_UCT), repeats)
     compare(
         f"transfer entropy, {SURROGATES} surrogates",
-        lambda: information.against_shuffled(once, label, units, SURROGATES).surrogate_mean,
+        lambda: information.against_surrogates(once, label, units, SURROGATES).surrogate_mean,
         lambda: shuffled_mean(loop, label, units_UCT),
         1,
     )

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 VIDEO = ("model=lstm128", "dataset=action_mnist")  # 20 frames of 64 pixels
 TE = (*VIDEO, "scorer=transfer_entropy")
+SHIFTED = ("scorer.surrogates=9", "scorer.surrogate_kind=shift")
 MASKED = (*SMALL, "recipe=none")  # of 6 units
 NO_UNITS = ("vit_micro", "no recurrent units", "model=lstm128")
 OF_WEIGHTS = ("single weights, not units",)
@@ -67,6 +68,18 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a typo in keep": (("prune", *TE, "scorer.keep=lo"), ("scorer.keep", "did you mean 'low'")),
     "a typo in source": (("prune", *TE, "scorer.source=labl"), ("scorer.source", "did you mean 'label'")),
     "a typo in binning": (("prune", *TE, "scorer.binning=equl"), ("scorer.binning", "did you mean 'equal'")),
+    "a typo in the kind of surrogates": (
+        ("prune", *TE, "scorer.surrogate_kind=shifts"),
+        ("scorer.surrogate_kind", "did you mean 'shift'"),
+    ),
+    "what a unit tells of a label that never changes": (
+        ("score", *TE, "scorer.source=label", "scorer.direction=from_unit"),
+        ("each clip has one label", "scorer.source=label", "scorer.source=output, or dataset.actions_per_clip=2"),
+    ),
+    "a label that never changes shifted in time": (
+        ("score", *VIDEO, "scorer=mutual_information", "scorer.source=label", *SHIFTED),
+        ("each clip has one label", "scorer.source=label", "scorer.source=output, or dataset.actions_per_clip=2"),
+    ),
     "a typo in direction": (
         ("prune", *TE, "scorer.direction=to_units"),
         ("scorer.direction", "did you mean 'to_unit'"),

@@ -46,6 +46,9 @@ def check_fit(settings: Settings) -> None:
     if frames is not None and frames < wanted:
         what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
         raise RequestError(what, "scorer.lag and histories", "smaller ones, or more dataset.frames")
+    if getattr(settings.scorer, "label_must_change", False) and getattr(settings.dataset, "actions_per_clip", 2) == 1:
+        what = "each clip has one label, so nothing can be told of its changes"
+        raise RequestError(what, "scorer.source=label", "scorer.source=output, or dataset.actions_per_clip=2")
 
 
 def check_processes(settings: Settings, model: nn.Module) -> None:

@@ -25,7 +25,7 @@ from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights, locate
 from prune_cli.pipeline.fit import check_fit, check_processes, implied, placement_of
-from prune_cli.runs.identity import changed_options
+from prune_cli.runs.identity import changed_options, versioned_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import batches_of, scorers
 from prune_cli.training.recipe import Recipe
@@ -155,7 +155,7 @@ def score_identity(job: Job) -> dict[str, Any]:
     """What changes the scores."""
     settings = job.settings
     return _base_identity(job) | {
-        "scorer": changed_options(settings.scorer),
+        "scorer": versioned_options(settings.scorer),
         "scoring": changed_options(_scoring(settings)),
         **({} if job.placement is None else {"of": "units"}),
     }

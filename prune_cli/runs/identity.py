@@ -1,7 +1,8 @@
 """What a run is called: a hash of all that changes its numbers, and of nothing else.
 
 An option left at its dataclass default stays out, so a new option (whose default is the old behaviour) renames no
-old run. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
+old run. A part whose same options begin to mean other numbers raises its class attribute `version` (1 where it has
+none): above 1 it is part of the name, and no old run is taken for a new one. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
 weights and the data count by their digests.
 """
 
@@ -21,6 +22,12 @@ def changed_options(part: Any) -> dict[str, Any]:
         if field.metadata.get("identity", True) and value != _default(field):
             found[field.name] = value
     return found
+
+
+def versioned_options(part: Any) -> dict[str, Any]:
+    """`changed_options`, with the class's `version` where that is above 1."""
+    version = getattr(part, "version", 1)
+    return changed_options(part) | ({"version": version} if version > 1 else {})
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -5,9 +5,10 @@ UnitScorer is the base of all of them, InformationScorer of those that hold the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -17,10 +18,10 @@ from torch.nn import functional as F
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.scorers.gradients import check_finite, numbered, quiet
 from prune_cli.scorers.registry import Batches, Parameters, Scores
-from prune_cli.units.information import Measure, against_shuffled, equal_bins, quantile_bins
+from prune_cli.units.information import SURROGATE_KINDS, against_surrogates, equal_bins, quantile_bins
 
 KEEPS = ("low", "high")
-SOURCES = ("label", "output")
+SOURCES = ("output", "label")
 BINNINGS = ("equal", "quantile")
 CLIPS = 16  # batches of clips: plug-in entropies need many samples
 Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
@@ -54,22 +55,54 @@ class InformationScorer(UnitScorer):
     bins: int
     binning: str
     surrogates: int
+    surrogate_kind: str
 
     scoring_batches = CLIPS
+    version: ClassVar[int] = 2  # 1: the source was the label unless asked otherwise
     least: ClassVar[Mapping[str, int]] = {"bins": 2, "surrogates": 0}  # of an option
 
     def __post_init__(self) -> None:
-        check_choices(self.keep, source=(self.source, SOURCES), binning=(self.binning, BINNINGS))
+        check_choices(
+            self.keep,
+            source=(self.source, SOURCES),
+            binning=(self.binning, BINNINGS),
+            surrogate_kind=(self.surrogate_kind, SURROGATE_KINDS),
+        )
         for name, low in self.least.items():
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} must be {low} or more, not {getattr(self, name)}", f"scorer.{name}")
 
+    @property
+    def label_must_change(self) -> bool:
+        """Whether nothing can be measured with one label a clip."""
+        return self.source == "label" and self.surrogates > 0 and self.surrogate_kind == "shift"
+
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the values (U,), and where surrogates are drawn their mean and p beside them."""
-        seen = observe(model, batches, parameters)
+        """Of each layer the values (U,), and where surrogates are drawn what `_measured` sets beside them.
+
+        Raises ConfigError where every unit measures 0: the source or the target never changes.
+        """
+        keep = partial(small_bins, bins=self.bins) if self.binning == "equal" else None
+        seen = observe(model, batches, parameters, keep)
         source = source_series(seen, self.source, self.bins)
-        units = {name: binned(h, self.bins, self.binning) for name, h in seen.hidden.items()}
-        return {name: measured(self._information, source, unit, self.surrogates) for name, unit in units.items()}
+        units = {name: h if keep else quantile_bins(h, self.bins) for name, h in seen.hidden.items()}
+        del seen
+        found = {name: self._measured(source, unit) for name, unit in units.items()}
+        if not any(bool(each.get("uncorrected", each["value"]).any()) for each in found.values()):
+            what = (
+                f"every unit measures 0: the {self.source} or the units never change where one could tell of the other"
+            )
+            raise ConfigError(what, f"scorer.source={self.source}", "another source, or more scorer.bins")
+        return found
+
+    def _measured(self, source: Tensor, unit: Tensor) -> Measured:
+        """The value of each unit. With surrogates: the value corrected by their mean, and beside it the uncorrected one,
+        that mean, p and p corrected for the number of units."""
+        if not self.surrogates:
+            return {"value": self._information(source, unit)}
+        found = against_surrogates(self._information, source, unit, self.surrogates, kind=self.surrogate_kind)
+        beside = {"uncorrected": found.value, "surrogate_mean": found.surrogate_mean}
+        return {"value": found.corrected, **beside, "p": found.p, "p_adjusted": found.p_adjusted}
 
     def _information(self, source: Tensor, unit: Tensor) -> Tensor:
         """Of a source (C, T) and binned units (C, T, U): nats, (U,)."""
@@ -78,16 +111,24 @@ class InformationScorer(UnitScorer):
 
 @dataclass(frozen=True)
 class Seen:
-    """Over clips C, frames T and units U: hidden_CTU of each layer by name, labels_CT, and correct_CT, the probability
-    that the model gives to the label."""
+    """Over clips C, frames T and units U: hidden_CTU of each layer by name, or what was kept of it; labels_CT, and
+    correct_CT, the probability that the model gives to the label."""
 
     hidden: dict[str, Tensor]
     labels_CT: Tensor
     correct_CT: Tensor
 
 
-def observe(model: nn.Module, batches: Batches, layers: Mapping[str, object]) -> Seen:
-    """Run the model over all batches, in eval mode. Raises ConfigError for a name of no recurrent layer."""
+def observe(
+    model: nn.Module,
+    batches: Batches,
+    layers: Mapping[str, object],
+    reduce: Callable[[Tensor], Tensor] | None = None,
+) -> Seen:
+    """Run the model over all batches, in eval mode. reduce: what to keep of the hidden states of a batch, elementwise.
+
+    Raises ConfigError for a name of no recurrent layer.
+    """
     hidden: dict[str, list[Tensor]] = {name: [] for name in layers}
     labels, correct = [], []
     with ExitStack() as stack:
@@ -95,7 +136,9 @@ def observe(model: nn.Module, batches: Batches, layers: Mapping[str, object]) ->
         stack.enter_context(torch.no_grad())
         for name in layers:
             keep = hidden[name].append
-            hook = recurrent(model, name).register_forward_hook(lambda _m, _x, out, keep=keep: keep(out[0].cpu()))
+            hook = recurrent(model, name).register_forward_hook(
+                lambda _m, _x, out, keep=keep: keep(reduce(out[0].cpu()) if reduce else out[0].cpu())
+            )
             stack.callback(hook.remove)
         for number, (x, y) in enumerate(batches):
             logits_BKT = model(x)
@@ -129,19 +172,11 @@ def ranked(measured: Mapping[str, Measured], keep: str) -> Scores:
     return {name: found["value"] if keep == "high" else -found["value"] for name, found in measured.items()}
 
 
-def binned(values: Tensor, bins: int, binning: str) -> Tensor:
-    """Hidden states as bin numbers: of equal width on (-1, 1), or equally full for each unit."""
-    return equal_bins(values, bins, -1, 1) if binning == "equal" else quantile_bins(values, bins)
+def small_bins(hidden: Tensor, bins: int) -> Tensor:
+    """Hidden states as numbers of bins of equal width on (-1, 1), in a byte each where that is enough."""
+    return equal_bins(hidden, bins, -1, 1).to(torch.uint8 if bins <= 256 else torch.int32)
 
 
 def source_series(seen: Seen, source: str, bins: int) -> Tensor:
     """The series that units are held against, int (C, T): the label, or the bin of its probability on (0, 1)."""
     return seen.labels_CT if source == "label" else equal_bins(seen.correct_CT, bins, 0, 1)
-
-
-def measured(measure: Measure, source: Tensor, unit: Tensor, surrogates: int) -> Measured:
-    """The value of each unit; with surrogates corrected by their mean, which stands beside it with p."""
-    if not surrogates:
-        return {"value": measure(source, unit)}
-    found = against_shuffled(measure, source, unit, surrogates)
-    return {"value": found.corrected, "uncorrected": found.value, "surrogate_mean": found.surrogate_mean, "p": found.p}

@@ -1,4 +1,4 @@
-"""mutual_information: what a unit's value tells of the label at the same frame (research project 21K17772, final report,
+"""mutual_information: what a unit's value tells of the output for the label at the same frame (research project 21K17772, final report,
 section 4 (2), sets it beside transfer entropy)."""
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ class MutualInformation(InformationScorer):
     """I(source; unit) = Σ p(x,y) ln[p(x,y) / (p(x) p(y))], nats, over all clips and frames; x the unit's binned hidden
     state, y the source at the same frame.
 
-    keep, source, bins, binning, surrogates, miller_madow: as in `transfer_entropy`.
+    keep, source, bins, binning, surrogates, surrogate_kind, miller_madow: as in `transfer_entropy`.
     """
 
     keep: str = "low"
-    source: str = "label"
+    source: str = "output"
     bins: int = 8
     binning: str = "equal"
     surrogates: int = 0
+    surrogate_kind: str = "clips"
     miller_madow: bool = False
 
     title = "MI"

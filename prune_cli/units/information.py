@@ -15,13 +15,16 @@ from functools import reduce
 from math import log, prod
 
 import torch
+from scipy.stats import false_discovery_control
 from torch import Tensor
 
-from prune_cli.common.errors import RequestError
+from prune_cli.common.errors import RequestError, nearest
 from prune_cli.common.random import generator
 
 DENSE = 1 << 22  # counters in a table of all combinations at most; above, those that occur are sorted
 SPARSE = 1 << 40  # codes stay far from the end of int64
+ROUNDING = 1e-12  # nats: what is closer to 0 is 0, and what is closer to another value equals it
+SURROGATE_KINDS = ("clips", "shift")
 Measure = Callable[..., Tensor]  # (source, target), each a tensor or a Series
 
 
@@ -84,9 +87,12 @@ def transfer_entropy(
     """TE(source → target) = Σ p(x',x,y) ln[p(x'|x,y) / p(x'|x)] (Schreiber 2000), (U,) nats.
 
     x' is the target at t, x its own history at t-1 … t-target_history, y the source at t-lag … t-lag-source_history+1:
-    a lag moves the source alone. source, target: int ≥ 0, (C, T) or (C, T, U). Plug-in counts are biased upwards by about
-    cells / 2S: see `against_shuffled`. miller_madow: see `mutual_information`. Raises RequestError where the two do not
-    fit, or a clip is too short for the lag and the histories.
+    a lag moves the source alone. source, target: int ≥ 0, (C, T) or (C, T, U). Plug-in counts are biased upwards. For
+    independent samples that is about (n(x',x,y) - n(x,y) - n(x',x) + n(x)) / 2S, n the combinations that can occur, which
+    are fewer than all cells; the frames of a clip are not independent, and what all clips have in common (their course
+    over time) comes on top and is no bias of counting: see `against_surrogates`. miller_madow: see `mutual_information`;
+    it knows only the combinations seen, so it takes away too little. Raises RequestError where the two do not fit, or a
+    clip is too short for the lag and the histories.
     """
     x, y = _aligned(target, source)
     first = _first(x.times, lag, target_history, source_history)
@@ -99,10 +105,10 @@ def transfer_entropy(
 
 
 @dataclass(frozen=True)
-class AgainstShuffled:
+class AgainstSurrogates:
     """A measure beside what chance makes of it, each (U,): `corrected` is the value less the surrogates' mean.
 
-    p: the share of surrogates that reach the value, the value itself among them, so never 0.
+    p: the share of surrogates that reach the value, the value itself among them: 1 / (surrogates + 1) at least.
     """
 
     value: Tensor
@@ -112,26 +118,65 @@ class AgainstShuffled:
     @property
     def corrected(self) -> Tensor:
         """value - surrogate_mean, nats."""
-        return self.value - self.surrogate_mean
+        return without_rounding(self.value - self.surrogate_mean)
+
+    @property
+    def p_adjusted(self) -> Tensor:
+        """p by Benjamini and Hochberg (1995): units with p_adjusted ≤ q have a share of false findings of q at most.
+
+        A unit alone among U can fall below q only with U / q surrogates or more.
+        """
+        return torch.from_numpy(false_discovery_control(self.p.numpy(), method="bh"))
 
 
-def against_shuffled(
-    measure: Measure, source: Tensor, target: Tensor, surrogates: int = 100, seed: int = 0
-) -> AgainstShuffled:
-    """The measure, and the same with the source's clips permuted: each series stays whole but meets another clip.
+def against_surrogates(
+    measure: Measure, source: Tensor, target: Tensor, surrogates: int = 100, seed: int = 0, kind: str = "clips"
+) -> AgainstSurrogates:
+    """The measure, and the measure of surrogate sources that tell nothing of their target.
 
-    measure: one of this file's, its options bound. Raises RequestError for fewer than two clips or no surrogate.
+    kind clips: the source's clips are permuted, each with its frames in order. A surrogate keeps the course over time that
+    all clips have in common; what exceeds it is told clip by clip. kind shift: each clip of the source is turned round in
+    time by a number of frames of its own, drawn from 0 … T-1. A surrogate keeps what stays the same throughout a clip, and
+    loses the common course. measure: one of this file's, its options bound. Raises RequestError for fewer than two clips
+    to permute, for no surrogate, and where no clip of the source changes in time to be shifted.
     """
-    if len(source) < 2 or surrogates < 1:
-        raise RequestError("shuffling needs two clips or more, and one surrogate or more", f"{len(source)} clips")
+    _check_surrogates(source, surrogates, kind)
     same = Series(target)
     value, draw = measure(source, same), generator(seed, "surrogates")
     total, reached = torch.zeros_like(value), torch.ones_like(value)
     for _ in range(surrogates):
-        found = measure(source[torch.randperm(len(source), generator=draw)], same)
+        found = measure(_surrogate(source, kind, draw), same)
         total += found
-        reached += found >= value
-    return AgainstShuffled(value, total / surrogates, reached / (surrogates + 1))
+        reached += found >= value - ROUNDING
+    return AgainstSurrogates(value, total / surrogates, reached / (surrogates + 1))
+
+
+def _check_surrogates(source: Tensor, surrogates: int, kind: str) -> None:
+    """Raise RequestError where surrogates of this kind cannot be drawn, or would all be the source itself."""
+    if kind not in SURROGATE_KINDS:
+        raise RequestError(f"there is no kind of surrogates {kind!r}", hint=nearest(kind, SURROGATE_KINDS))
+    if surrogates < 1 or (kind == "clips" and len(source) < 2):
+        raise RequestError("shuffling needs two clips or more, and one surrogate or more", f"{len(source)} clips")
+    if kind == "shift" and bool((source == source[:, :1]).all()):
+        raise RequestError(
+            "the source stays the same throughout each clip: shifted in time it is itself",
+            "surrogates by shift",
+            "by clips",
+        )
+
+
+def _surrogate(source: Tensor, kind: str, draw: torch.Generator) -> Tensor:
+    """One surrogate of a source (C, T) or (C, T, U)."""
+    clips, times = source.shape[:2]
+    if kind == "clips":
+        return source[torch.randperm(clips, generator=draw)]
+    shifted_CT = (torch.arange(times) + torch.randint(times, (clips, 1), generator=draw)) % times
+    return source[torch.arange(clips).unsqueeze(1), shifted_CT]
+
+
+def without_rounding(nats: Tensor) -> Tensor:
+    """The values, 0 where they differ from 0 by rounding alone: equal units then stay equal."""
+    return nats.masked_fill(nats.abs() < ROUNDING, 0.0)
 
 
 def by_class(measure: Measure, source: Tensor, target: Tensor, classes: Tensor) -> dict[int, Tensor]:
@@ -160,7 +205,7 @@ def sum_entropies(
     """Σ sign · H(joint of some of the parts at the times from `first` on), the parts named by their place: (U,) nats.
 
     H is the plug-in entropy, ln S - Σ n ln n / S of counts n. All joints are sums over one table of counts where that is
-    small enough.
+    small enough. What differs from 0 by rounding alone is 0.
     """
     units = max(series.units for series, _ in parts)
     samples = parts[0][0].at(first, 0)[0].numel()
@@ -172,7 +217,7 @@ def sum_entropies(
         found += sign * (log(samples) - n_log_n / samples)
         if miller_madow:
             found += sign * (cells - 1) / (2 * samples)
-    return found
+    return without_rounding(found)
 
 
 def _table(parts: list[Part], first: int) -> Tensor:

@@ -227,7 +227,7 @@ def test_scores_of_units_are_shown_with_what_was_measured_of_each(run: Run, here
     folder = here / "runs/score" / record["hash"]
     assert everything_in(folder) == {"scores.safetensors", "units.csv", "manifest.json"}
     units = pd.read_csv(folder / "units.csv")
-    assert list(units.columns) == ["unit", "layer", "value", "uncorrected", "surrogate_mean", "p"]
+    assert list(units.columns) == ["unit", "layer", "value", "uncorrected", "surrogate_mean", "p", "p_adjusted"]
     assert list(units["value"]) == pytest.approx(list(units.uncorrected - units.surrogate_mean))
     assert units.p.between(0.25, 1).all()
     (scores,) = load_file(folder / "scores.safetensors").values()

@@ -145,6 +145,19 @@ def test_the_random_mask_counts_by_its_seed_only_where_it_is_used() -> None:
     assert "seed" not in prune_identity(job("scorer=snip", "seed=3"))["scorer"]
 
 
+@pytest.mark.parametrize("scorer", ["transfer_entropy", "mutual_information"])
+def test_a_scorer_whose_default_means_other_numbers_now_counts_by_its_version(scorer: str) -> None:
+    """Version 1 had source=label; its runs must not be taken for those of the new default."""
+    video = ("model=lstm128", f"scorer={scorer}")
+    assert score_identity(job(*video))["scorer"] == {"name": scorer, "version": 2}
+    assert score_identity(job(*video, "scorer.source=label"))["scorer"] == {
+        "name": scorer,
+        "source": "label",
+        "version": 2,
+    }
+    assert "version" not in score_identity(job())["scorer"]
+
+
 def test_a_dense_run_knows_no_scorer_and_two_ways_to_ask_for_it_are_one() -> None:
     assert "scorer" not in prune_identity(job("sparsity=dense"))
     assert name("prune", "sparsity=dense") == name("prune", "sparsity=0", "scorer=grasp", "scoring.batches=3")

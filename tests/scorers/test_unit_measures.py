@@ -33,11 +33,11 @@ def given(seed: int = 0) -> Batch:
 
 
 def found(name: str, batch: Batch | None = None, model: nn.Module | None = None, **options: Any) -> Tensor:
-    """What the scorer measures of a model whose hidden states are the inputs, in two batches."""
+    """What the scorer measures of a model whose hidden states are the inputs, in two batches; of the label unless said."""
     h, labels = batch or given()
     model = model or Shown(UNITS, CLASSES).double()
     batches = [(h[:25], labels[:25]), (h[25:], labels[25:])]
-    return scorers.build(name, keep="high", **options)(model, batches, units(model))["lstm"]
+    return scorers.build(name, keep="high", **{"source": "label", **options})(model, batches, units(model))["lstm"]
 
 
 def bins_of(values: Tensor, low: float = -1.0, bins: int = BINS) -> Tensor:
@@ -134,6 +134,18 @@ def test_the_source_may_be_the_probability_of_the_label() -> None:
     close(found("mutual_information", model=model, bins=BINS, source="output"), expected)
 
 
+@pytest.mark.parametrize("name", ["transfer_entropy", "mutual_information"])
+def test_the_probability_of_the_label_is_the_source_unless_another_is_asked_for(name: str) -> None:
+    h, labels = given()
+    model = Shown(UNITS, CLASSES).double()
+    default, label, output = (
+        scorers.build(name, **options)(model, [(h, labels)], units(model))["lstm"]
+        for options in ({}, {"source": "label"}, {"source": "output"})
+    )
+    assert torch.equal(default, output)
+    assert not torch.allclose(default, label)
+
+
 def test_the_label_or_the_largest_probability_in_its_place_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError):
         check_output(lambda model: found("transfer_entropy", model=model, bins=BINS))
@@ -176,7 +188,7 @@ def test_quantile_bins_are_equally_full_for_each_unit(name: str) -> None:
 def test_surrogates_take_their_mean_away_and_stand_beside_it(name: str) -> None:
     h, labels = given()
     model = Shown(UNITS, CLASSES).double()
-    scorer = scorers.build(name, bins=BINS, surrogates=20)
+    scorer = scorers.build(name, source="label", bins=BINS, surrogates=20)
     out = scorer.measures(model, [(h, labels)], units(model))["lstm"]  # type: ignore[attr-defined]
     measure, draw = getattr(information, name), generator(0, "surrogates")
     shuffled = torch.stack([measure(labels[torch.randperm(CLIPS, generator=draw)], bins_of(h)) for _ in range(20)])
@@ -268,3 +280,47 @@ def test_the_frames_that_a_clip_must_have(options: dict[str, Any], frames: int) 
     found("transfer_entropy", (h[:, :frames], labels[:, :frames]), **options)
     with pytest.raises(Exception, match="too short"):
         found("transfer_entropy", (h[:, : frames - 1], labels[:, : frames - 1]), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("transfer_entropy", {"direction": "from_unit"}),
+        ("transfer_entropy", {"direction": "from_unit", "surrogates": 5}),
+        ("transfer_entropy", {"direction": "from_unit", "miller_madow": True}),
+        ("mutual_information", {"constant": True}),
+        ("mutual_information", {"constant": True, "miller_madow": True}),
+        ("transfer_entropy", {"constant": True}),
+    ],
+    ids=str,
+)
+def test_units_that_all_measure_0_are_refused_rather_than_ranked_by_rounding(name: str, options: dict) -> None:
+    """A label that stays throughout a clip tells its own next value; one label altogether tells nothing."""
+    h, labels = given()
+    labels = labels[:, :1].expand_as(labels) * (not options.pop("constant", False))
+    with pytest.raises(ConfigError, match="every unit measures 0") as caught:
+        found(name, (h, labels), bins=BINS, **options)
+    assert caught.value.where == "scorer.source=label"
+
+
+@pytest.mark.parametrize("name", ["transfer_entropy", "mutual_information"])
+def test_shifted_surrogates_are_another_choice(name: str) -> None:
+    h, labels = given()
+    model = Shown(UNITS, CLASSES).double()
+    out = scorers.build(name, source="label", bins=BINS, surrogates=20, surrogate_kind="shift")
+    measured = out.measures(model, [(h, labels)], units(model))["lstm"]  # type: ignore[attr-defined]
+    expected = information.against_surrogates(getattr(information, name), labels, bins_of(h), 20, kind="shift")
+    assert list(measured) == ["value", "uncorrected", "surrogate_mean", "p", "p_adjusted"]
+    close(measured["value"], expected.corrected)
+    close(measured["p_adjusted"], expected.p_adjusted)
+    other = information.against_surrogates(getattr(information, name), labels, bins_of(h), 20)
+    assert not torch.allclose(expected.surrogate_mean, other.surrogate_mean)
+
+
+@pytest.mark.parametrize("bins", [4, 300])
+def test_states_of_equal_bins_are_kept_as_bytes_where_that_is_enough(bins: int) -> None:
+    h, labels = given()
+    model = Shown(UNITS, CLASSES).double()
+    seen = hidden.observe(model, [(h, labels)], units(model), lambda states: hidden.small_bins(states, bins))
+    assert seen.hidden["lstm"].dtype == (torch.uint8 if bins == 4 else torch.int32)
+    assert torch.equal(seen.hidden["lstm"].long(), bins_of(h, bins=bins))

@@ -169,13 +169,13 @@ def test_miller_madow_by_hand() -> None:
 def test_shuffled_sources_take_the_bias_away_and_give_a_p_value() -> None:
     source, noise = drawn(40, 20, bins=8), drawn(40, 20, 6, bins=8, seed=1)
     echo = torch.cat([torch.zeros(40, 1, dtype=torch.long), source[:, :-1]], 1).unsqueeze(-1)
-    found = information.against_shuffled(transfer_entropy, source, torch.cat([noise, echo], -1), surrogates=50)
+    found = information.against_surrogates(transfer_entropy, source, torch.cat([noise, echo], -1), surrogates=50)
     assert bool((found.value[:6] > 0.2).all())  # all of it bias
     assert float(found.corrected[:6].abs().max()) < 0.05
     assert float(found.p[6]) == pytest.approx(1 / 51)
     assert float(found.corrected[6]) > 1
     assert float(found.p[:6].min()) > 0.02
-    again = information.against_shuffled(transfer_entropy, source, noise, surrogates=50)
+    again = information.against_surrogates(transfer_entropy, source, noise, surrogates=50)
     torch.testing.assert_close(again.p, found.p[:6])
 
 
@@ -232,4 +232,95 @@ def test_what_does_not_fit_is_refused(source: Tensor, target: Tensor, options: d
 
 def test_one_clip_cannot_be_shuffled() -> None:
     with pytest.raises(RequestError, match="two clips"):
-        information.against_shuffled(transfer_entropy, drawn(1, 9), drawn(1, 9))
+        information.against_surrogates(transfer_entropy, drawn(1, 9), drawn(1, 9))
+
+
+def test_clips_of_a_constant_target_measure_exactly_0() -> None:
+    """H(x'|x) is 0 whatever the source is: what is left of the four entropies is rounding."""
+    target = drawn(50, 1, bins=3).expand(50, 9)
+    for seed in range(5):
+        assert not bool(transfer_entropy(drawn(50, 9, 6, seed=seed), target).any())
+    assert not bool(mutual_information(drawn(50, 9, 6), torch.zeros(50, 9, dtype=torch.long)).any())
+
+
+def with_a_course(clips: int, times: int, units: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A source and units that are drawn apart, but grow over the frames of every clip."""
+    draw = torch.Generator().manual_seed(seed)
+    course = torch.linspace(0, 1, times).view(1, times, 1)
+    values = torch.rand(clips, times, 1 + units, generator=draw) * 0.5 + course * 1.5
+    series = information.equal_bins(values, 4, 0, 2)
+    return series[..., 0], series[..., 1:]
+
+
+def test_a_common_course_over_time_stays_in_surrogates_of_other_clips_and_leaves_shifted_ones() -> None:
+    source, target = with_a_course(300, 8, 5)
+    clips, shift = (
+        information.against_surrogates(transfer_entropy, source, target, 50, kind=kind) for kind in ("clips", "shift")
+    )
+    torch.testing.assert_close(clips.value, shift.value, rtol=0, atol=0)
+    assert bool((clips.surrogate_mean > 0.8 * clips.value).all())
+    assert bool((shift.surrogate_mean < 0.2 * shift.value).all())
+    assert float(clips.p.min()) > 0.02
+    assert float(shift.p.max()) == pytest.approx(1 / 51)
+    assert bool((shift.corrected > 4 * clips.corrected).all())
+
+
+def test_what_a_clip_keeps_throughout_stays_in_shifted_surrogates_and_leaves_those_of_other_clips() -> None:
+    level = drawn(200, 1, 1, bins=2)
+    noise = drawn(200, 8, 4, bins=2, seed=1)
+    source, target = (level * 2 + noise[..., :1])[..., 0], level * 2 + noise[..., 1:]
+    clips, shift = (
+        information.against_surrogates(mutual_information, source, target, 50, kind=kind) for kind in ("clips", "shift")
+    )
+    assert bool((clips.surrogate_mean < 0.1 * clips.value).all())
+    assert bool((shift.surrogate_mean > 0.9 * shift.value).all())
+
+
+def check_chance(kind: str, measure: Measure, units: int = 400) -> None:
+    """Of independent series about 5 % of the units have p ≤ 0.05: 20 of 400, give or take four standard deviations."""
+    source, target = drawn(30, 10, bins=3), drawn(30, 10, units, bins=3, seed=1)
+    found = information.against_surrogates(measure, source, target, 99, kind=kind)
+    expected, spread = 0.05 * units, math.sqrt(0.05 * 0.95 * units)
+    assert abs(int((found.p <= 0.05).sum()) - expected) < 4 * spread
+    assert float(found.p.mean()) == pytest.approx(0.5, abs=0.06)
+    assert float(found.p_adjusted.min()) > 0.05
+    assert bool((found.p_adjusted >= found.p).all())
+
+
+@pytest.mark.parametrize("kind", information.SURROGATE_KINDS)
+def test_of_independent_series_one_in_twenty_is_below_p_5_percent_and_none_after_correction(kind: str) -> None:
+    check_chance(kind, transfer_entropy)
+
+
+@pytest.mark.parametrize("kind", information.SURROGATE_KINDS)
+def test_a_driven_unit_is_found_among_many_independent_ones(kind: str) -> None:
+    source, target = drawn(40, 12, bins=2), drawn(40, 12, 30, bins=2, seed=1)
+    follows = torch.rand(40, 11, generator=torch.Generator().manual_seed(2)) < 0.5
+    target[:, 1:, 17] = torch.where(follows, source[:, :-1], target[:, 1:, 17])
+    found = information.against_surrogates(transfer_entropy, source, target, 999, kind=kind)
+    assert (found.p_adjusted <= 0.05).nonzero().flatten().tolist() == [17]
+    assert int(found.corrected.argmax()) == 17
+
+
+def test_p_of_many_units_is_adjusted_as_benjamini_and_hochberg_do() -> None:
+    """min over k ≥ rank of p(k) · U / k, by hand."""
+    p = torch.tensor([0.01, 0.5, 0.02, 0.04], dtype=torch.float64)
+    found = information.AgainstSurrogates(p, p, p)
+    assert found.p_adjusted.tolist() == pytest.approx([0.04, 0.5, 0.04, 0.04 * 4 / 3])
+
+
+def test_surrogates_that_equal_the_value_reach_it_and_leave_0() -> None:
+    """Every clip is the same, so permuting them changes nothing: no rounding may make a rank."""
+    source, target = drawn(1, 9).expand(7, 9), drawn(1, 9, 4, seed=1).expand(7, 9, 4)
+    found = information.against_surrogates(transfer_entropy, source, target, 20)
+    assert found.p.tolist() == [1.0] * 4
+    assert not bool(found.corrected.any())
+
+
+def test_a_series_that_stays_the_same_throughout_each_clip_cannot_be_shifted() -> None:
+    source, target = drawn(9, 1).expand(9, 6), drawn(9, 6, 2, seed=1)
+    with pytest.raises(RequestError, match="stays the same") as error:
+        information.against_surrogates(mutual_information, source, target, kind="shift")
+    assert len(error.value.lines()) <= 3
+    with pytest.raises(RequestError, match="kind of surrogates"):
+        information.against_surrogates(mutual_information, source, target, kind="shifts")
