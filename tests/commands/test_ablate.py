@@ -161,12 +161,12 @@ def test_one_model_has_no_interval(run: Run, here: Path) -> None:
 
 def test_a_measure_with_other_options_is_another_measure(run: Run, here: Path) -> None:
     weights(here)
-    options = ("scorer=transfer_entropy,mutual_information", "scorer.bins=4,8")
+    options = ("scorer=transfer_entropy,mutual_information", "scorer.bins=8,16")
     found = ablated(run, *FILED, *options)
-    names = [f"{scorer}{bins}" for scorer in ("transfer_entropy", "mutual_information") for bins in (" bins=4", "")]
+    names = [f"{scorer}{bins}" for scorer in ("transfer_entropy", "mutual_information") for bins in ("", " bins=16")]
     units = pd.DataFrame(found["ablation"])
     assert set(units.columns) >= {*names, "activation_variance", "weight_norm"}
-    assert not units["transfer_entropy"].equals(units["transfer_entropy bins=4"])
+    assert not units["transfer_entropy"].equals(units["transfer_entropy bins=16"])
     claims = {row["claim"] for row in found["claims"]}
     assert {f"low: {names[0]} - {names[2]}", f"low: {names[1]} - {names[3]}"} <= claims
     assert not {f"low: {names[0]} - {names[3]}", f"low: {names[0]} - {names[1]}"} & claims
