@@ -20,7 +20,7 @@ MEASURES := scorer=transfer_entropy,mutual_information scorer.source=output,labe
 TEXTURE_CLIPS := dataset.train_clips_per_class=4000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data fashion-mnist prune sweep study video study-video table1 table2 pretrain pretrain-scales pretrain-video lint format test test-all bench clean
+.PHONY: help setup demo data fashion-mnist latex prune sweep study video study-video table1 table2 pretrain pretrain-scales pretrain-video lint format test test-all bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,12 @@ fashion-mnist: ## Install Fashion-MNIST from Debian's package dataset-fashion-mn
 	@command -v apt-get >/dev/null || { echo "no apt-get here: give prune-cli dataset.root=FOLDER with the four IDX files" >&2; exit 2; }
 	test -d /usr/share/datasets/fashion-mnist || { set -e; root=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$root apt-get update --quiet; $$root apt-get install --yes --quiet dataset-fashion-mnist; }
+
+latex: ## Install what compiles the tables, from Debian's package texlive-latex-recommended (asks for root; for test-all)
+	@command -v apt-get >/dev/null || { echo "no apt-get here: install TeX Live with booktabs (pdflatex)" >&2; exit 2; }
+	kpsewhich booktabs.sty >/dev/null 2>&1 || { set -e; root=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$root apt-get update --quiet; \
+	  $$root apt-get install --yes --quiet --no-install-recommends texlive-latex-recommended; }
 
 prune: setup ## One run: make prune ARGS="scorer=snip sparsity=95"
 	$(BIN)/prune-cli prune $(ARGS)
@@ -102,7 +108,7 @@ format: setup ## Let ruff mend what it can
 test: setup ## The tests, two at a time: a few minutes
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
-test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times
+test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times, LaTeX (make latex)
 	$(BIN)/python -m pytest -m '' --numprocesses 2 --dist worksteal $(ARGS)
 
 bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning

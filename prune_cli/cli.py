@@ -275,12 +275,12 @@ def pack(
     show({"packed": packed}, json, lambda: print_table("", ("run", "bytes"), [list(row.values()) for row in packed]))
 
 
-@command("table", "table 1", "table 2 --sparsity 95", "table 1 --against report", "table 1 --all --method magnitude")
+@command("table", "table 1", "table 2 --sparsity 95", "table 2 --against report", "table 1 --all --method magnitude")
 def table(
     number: Annotated[int, typer.Argument(help="1: a method against random. 2: method by method.", min=1, max=2)],
     everything: Annotated[bool, typer.Option("--all", help="All finished runs, not just the last sweep.")] = False,
     method: Annotated[str | None, typer.Option("--method", help="Table 1: the scorer to show.")] = None,
-    percent: Annotated[float | None, typer.Option("--sparsity", help="Table 2: the sparsity [%].")] = None,
+    percent: Annotated[float | None, typer.Option("--sparsity", help="The one sparsity [%] to show.")] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="report", help="Set the report beside it.")
     ] = None,

@@ -1,4 +1,4 @@
-"""imagenet1k: 1.3 million photographs of 1,000 classes; or any other train and val folders laid out in the same way."""
+"""imagenet1k: 1.3 million photographs of 1,000 classes, a folder of images for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -36,7 +38,8 @@ HOW = f"put {', '.join(ARCHIVES[:2])} and {ARCHIVES[2]} (image-net.org, with an 
 class ImageNet1k:
     """The folders train and val under `root` (None: the data folder), with a folder of images a class; val is the test set.
 
-    Where they are not there yet, the three published archives are unpacked. validation: the share of each class of the
+    Both hold the 1,000 classes of ImageNet-1K, by their WordNet IDs, and no others: what runs on it enters tables as
+    ImageNet-1K. Where they are not there yet, the three published archives are unpacked. validation: the share of each class of the
     training images that is kept apart.
     """
 
@@ -53,14 +56,7 @@ class ImageNet1k:
         """List the images, after unpacking the archives if need be. Raises DataError."""
         self.build(home)
         root = self._root(home)
-        (train, classes), (test, others) = _listed(root, "train"), _listed(root, "val")
-        if classes != others:
-            odd = sorted({*classes} ^ {*others})
-            raise DataError(
-                f"train and val differ in {len(odd)} classes, {odd[0]} first",
-                str(root),
-                "each needs the same class folders",
-            )
+        (train, classes), (test, _) = _listed(root, "train"), _listed(root, "val")
         kept, held = hold_out(train, self.validation, "imagenet1k")
         return Splits(kept, held, test, classes)
 
@@ -126,6 +122,24 @@ def _sort(folder: Path, classes: list[str]) -> None:
         path.rename(folder / name / path.name)
 
 
+@cache
+def wordnet_ids() -> tuple[str, ...]:
+    """The 1,000 classes of ImageNet-1K, sorted: n01440764 to n15075141."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return tuple(sorted(ImageNetInfo("imagenet-1k").label_names()))
+
+
+def _check_classes(folder: Path, found: Sequence[str]) -> None:
+    """Refuse class folders that are not those of ImageNet-1K, none missing and none more. Raises DataError."""
+    classes = wordnet_ids()
+    odd = sorted({*classes} ^ {*found})
+    if odd:
+        which = "is missing" if odd[0] in classes else "is none of them"
+        what = f"this is not ImageNet-1K: of its {len(classes):,} classes {len({*classes} & {*found}):,} are here"
+        raise DataError(f"{what}; {odd[0]} {which}", str(folder), HOW)
+
+
 def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
     """The images of a split, sorted by class folder and name, and the names of the class folders."""
     inside = _names(root / split, folders=True)
@@ -134,12 +148,15 @@ def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
         reason = f"{loose[0]} lies outside of the class folders" if loose else "there is no class folder in it"
         hint = "if unpacking was interrupted, delete this folder and start again"
         raise DataError(reason, str(root / split), hint)
+    _check_classes(root / split, inside)
     paths, labels = [], []
     for label, name in enumerate(inside):
         images = [image for image in _names(root / split / name, folders=False) if _is_image(image)]
         if not images:
             raise DataError(
-                "this class has no images", str(root / split / name), "fetch them, or delete the folder in both"
+                "this class has no images",
+                str(root / split / name),
+                "delete train and val, and unpack the archives again",
             )
         paths += [f"{split}/{name}/{image}" for image in images]
         labels += [label] * len(images)

@@ -1,6 +1,7 @@
 """The six models of the report's Table 1, with the exact tags of their weights and the counts of their prunable weights.
 
-Their images are normalised by the mean and std of ImageNet, whatever the weights were trained with: so does the report.
+Their images are normalised by the mean and std of ImageNet, whatever the weights were trained with: so does public code of
+the author's group; the report does not say.
 """
 
 from __future__ import annotations

@@ -6,11 +6,15 @@ two runs (an option of the model or of the method, the weights, the recipe …) 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import pandas as pd
+
+from prune_cli.report.recipes import Recipes
+from prune_cli.report.words import flat, labels, words
+from prune_cli.runs.files import FILES
 
 Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet
 RUN_COLUMNS = [  # of results/runs.csv
@@ -35,6 +39,8 @@ RUN_COLUMNS = [  # of results/runs.csv
 
 
 UNITS = " units"  # what a number of units is written with
+PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of", "seed"}  # of an identity, told apart
+# by a column or a title of its own
 
 
 def of_units(entry: Entry) -> bool:
@@ -49,7 +55,7 @@ def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
             **record,
             "control": _control(record["identity"]),
             "removal": record.get("removal", "weights"),
-            "settings": _words(_flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
+            "settings": words(flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
             "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
         }
         for record in records
@@ -57,22 +63,31 @@ def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
 
 
-def frame(entries: Sequence[Entry]) -> pd.DataFrame:
-    """A row an entry: labels of model, dataset, method and settings, sparsity, seed, counts and accuracy (NaN: none)."""
+def frame(entries: Sequence[Entry], recipes: Recipes | None = None) -> pd.DataFrame:
+    """A row an entry: labels of model, dataset, method and settings, sparsity, seed, counts and accuracy (NaN: none).
+
+    outcome: the same for runs that ended in the same weights; None where there is no accuracy. like_report: whether
+    the report has numbers of such a run. recipes: what recipes are called in the labels.
+    """
     identities = [entry["identity"] for entry in entries]
     table = pd.DataFrame(
         {
             "hash": [entry["hash"] for entry in entries],
-            "model": _labels([_model_title(entry) for entry in entries], [_model(entry) for entry in entries]),
-            "dataset": _labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
+            "model": labels([_model_title(entry) for entry in entries], _models(entries)),
+            "dataset": labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
             "method": [entry["method"] for entry in entries],
             "control": [_control(identity) for identity in identities],
-            "title": _labels([entry["method_title"] for entry in entries], [_method(i) for i in identities]),
-            "settings": _labels([""] * len(entries), [_rest(i) for i in identities]),
+            "title": labels([entry["method_title"] for entry in entries], [_method(i) for i in identities]),
+            "settings": labels([""] * len(entries), [_rest(i, recipes) for i in identities]),
             "sparsity": [float(entry["sparsity"]) for entry in entries],
             "seed": [entry["seed"] for entry in entries],
             "counts": [_counts(entry) for entry in entries],
+            "prunable": [entry["prunable"] for entry in entries],
+            "kept": [entry["kept"] for entry in entries],
+            "units": [of_units(entry) for entry in entries],
             "accuracy": [float(entry.get("accuracy_last", "nan")) for entry in entries],
+            "outcome": [_outcome(entry) for entry in entries],
+            "like_report": [_like_report(entry) for entry in entries],
         }
     )
     return table.drop_duplicates("hash").reset_index(drop=True)
@@ -82,6 +97,22 @@ def _counts(entry: Entry) -> str:
     return f"{human(entry['prunable'])} → {human(entry['kept'])}{UNITS if of_units(entry) else ''}"
 
 
+def _outcome(entry: Entry) -> str | None:
+    """The sha256 of the weights that a finished run ended with; its hash where the record is older than such digests."""
+    if "accuracy_last" not in entry:
+        return None
+    return entry.get(FILES, {}).get("model.safetensors", entry["hash"])
+
+
+def _like_report(entry: Entry) -> bool:
+    """Whether the run prunes single weights of a pre-trained model by one ranking of all of them, and means something."""
+    pretrained = (
+        entry["weights"] == "hub" or entry["weights"].partition(":")[0] == "file"
+    )  # hub:TAG learnt from other images
+    plain = entry["identity"].get("sparsity", {}).keys() <= {"percent"} and _control(entry["identity"]) == "none"
+    return pretrained and plain and not entry["smoke"] and not of_units(entry)
+
+
 def human(count: int) -> str:
     """A number of parameters as the report writes it: 84.9M, 786k, 15.7k."""
     if count >= 999_500:
@@ -89,10 +120,19 @@ def human(count: int) -> str:
     return f"{count / 1e3:.3g}k" if count >= 1_000 else str(count)
 
 
-def _model(entry: Entry) -> Mapping[str, Any]:
-    """The model's options; packaged weights that are the dataset's own differ between datasets and are no difference."""
-    own = entry["weights"] == f"packaged:{entry['dataset']}"
-    return {key: value for key, value in entry["identity"]["model"].items() if not (own and key == "weights")}
+def _models(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The options of each entry's model. Packaged weights that are a dataset's own differ between datasets, which is no
+    difference between models; two versions of one dataset's are."""
+    own = [entry["weights"] == f"packaged:{entry['dataset']}" for entry in entries]
+    models = [dict(entry["identity"]["model"]) for entry in entries]
+    versions: dict[tuple[str, str], set[Any]] = {}
+    names = [(entry["model"], entry["dataset"]) for entry in entries]
+    for name, model in compress(zip(names, models, strict=True), own):
+        versions.setdefault(name, set()).add(model.get("weights"))
+    for name, model in compress(zip(names, models, strict=True), own):
+        if len(versions[name]) == 1:
+            model["weights"] = "packaged"
+    return models
 
 
 def _model_title(entry: Entry) -> str:
@@ -111,48 +151,12 @@ def _control(identity: Mapping[str, Any]) -> str:
     return identity.get("control", "none")
 
 
-def _rest(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left of an identity beside model, dataset, method, sparsity and seed."""
+def _rest(identity: Mapping[str, Any], recipes: Recipes | None = None) -> dict[str, Any]:
+    """All of an identity but for model, dataset, method, sparsity and seed, the recipe by its name where there are any."""
     sparsity = {key: value for key, value in identity.get("sparsity", {}).items() if key != "percent"}
-    rest = {"recipe": identity["recipe"], "compute": identity["compute"], "sparsity": sparsity}
-    return rest | ({"removal": identity["removal"]} if "removal" in identity else {})
-
-
-def _labels(titles: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The titles; entries with the same title but different parts also say in what they differ."""
-    flats = [_flat(part) for part in parts]
-    peers: dict[str, list[dict[str, Any]]] = {}
-    for title, flat in zip(titles, flats, strict=True):
-        peers.setdefault(title, []).append(flat)
-    differing = {title: _differing(group) for title, group in peers.items()}
-    return [_label(title, flat, differing[title]) for title, flat in zip(titles, flats, strict=True)]
-
-
-def _label(title: str, flat: Mapping[str, Any], differing: Iterable[str]) -> str:
-    shown = {key: flat.get(key, "default") for key in differing}
-    return " ".join(part for part in (title, f"[{_words(shown)}]" if shown else "") if part)
-
-
-def _differing(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys under which not all of these have the same value."""
-    keys = {key for flat in flats for key in flat}
-    return sorted(key for key in keys if len({repr(flat.get(key)) for flat in flats}) > 1)
-
-
-def _flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in part.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
-
-
-def _words(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={_short(value)}" for key, value in options.items())
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text[:8] if len(text) == 64 else text  # a digest
+    recipe = identity["recipe"] if recipes is None else recipes.words(identity["recipe"])
+    rest = {"recipe": recipe, "compute": identity["compute"], "sparsity": sparsity}
+    return rest | {key: value for key, value in identity.items() if key not in PARTS | rest.keys()}
 
 
 def order_of(values: Iterable[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,25 @@ import pandas as pd
 
 from prune_cli.runs.files import write_csv, write_text
 
-LATEX = {"%": r"\%", "#": r"\#", "&": r"\&", "_": r"\_", "→": r"$\to$", "±": r"$\pm$", "—": "---"}
+MARKDOWN = {"|": r"\|"}
+LATEX = {
+    **{special: f"\\{special}" for special in "%#&_${}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": "$<$", ">": "$>$", "|": "$|$", "→": r"$\to$", "±": r"$\pm$", "—": "---"},
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Pieces of text, (text, bold)."""
+    """Pieces of text, (text, bold), and the value that they write, for JSON."""
 
     pieces: tuple[tuple[str, bool], ...]
+    value: Any
 
     @classmethod
-    def of(cls, text: str, bold: bool = False) -> Cell:
-        """A cell of one piece."""
-        return cls(((text, bold),))
+    def of(cls, text: str, bold: bool = False, value: Any = None) -> Cell:
+        """A cell of one piece; its value is the text unless another is given."""
+        return cls(((text, bold),), text if value is None else value)
 
     @property
     def plain(self) -> str:
@@ -39,22 +45,48 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Row:
+    """twin: what the report calls the row that shows the same of the same model; None where it has none."""
+
+    cells: list[Cell]
+    twin: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that a cell waits for. sparsity in percent."""
+
+    model: str
+    dataset: str
+    method: str
+    sparsity: float
+    seed: int
+
+    @property
+    def text(self) -> str:
+        """The run in a few words."""
+        return f"{self.model}, {self.dataset}, {self.method}, {self.sparsity:g} %, seed {self.seed}"
+
+
+@dataclass(frozen=True)
 class Table:
-    """name is that of its files; missing says in words which runs its empty cells wait for."""
+    """name is that of its files; missing: the runs that its empty cells wait for."""
 
     name: str
     caption: str
     columns: list[str]
-    rows: list[list[Cell]]
-    missing: list[str] = field(default_factory=list)
+    rows: list[Row]
+    missing: list[Missing] = field(default_factory=list)
 
     def plain_rows(self) -> list[list[str]]:
         """The rows as text."""
-        return [[cell.plain for cell in row] for row in self.rows]
+        return [[cell.plain for cell in row.cells] for row in self.rows]
 
     def as_json(self) -> dict[str, Any]:
-        """The table as one object."""
-        return {"caption": self.caption, "rows": self.frame().to_dict("records"), "missing": self.missing}
+        """The table as one object: a row is an object with a value for each column, accuracies are numbers."""
+        rows = [dict(zip(self.columns, (cell.value for cell in row.cells), strict=True)) for row in self.rows]
+        missing = [asdict(run) for run in self.missing]
+        return {"caption": self.caption, "columns": self.columns, "rows": rows, "missing": missing}
 
     def frame(self) -> pd.DataFrame:
         """The table as text in a frame."""
@@ -62,17 +94,17 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub's pipes."""
-        rows = [[cell.marked("**", "**", {"|": r"\|"}) for cell in row] for row in self.rows]
-        return "\n".join([_pipes(self.columns), _pipes(["---"] * len(self.columns)), *map(_pipes, rows)]) + "\n"
+        rows = [[cell.marked("**", "**", MARKDOWN) for cell in row.cells] for row in self.rows]
+        head = [Cell.of(column).marked("", "", MARKDOWN) for column in self.columns]
+        return "\n".join([_pipes(head), _pipes(["---"] * len(self.columns)), *map(_pipes, rows)]) + "\n"
 
     def latex(self) -> str:
         """A tabular of booktabs."""
-        rows = [[cell.marked(r"\textbf{", "}", LATEX) for cell in row] for row in self.rows]
+        rows = [[cell.marked(r"\textbf{", "}", LATEX) for cell in row.cells] for row in self.rows]
         head = [Cell.of(column).marked("", "", LATEX) for column in self.columns]
-        body = [" & ".join(row) + r" \\" for row in rows]
         layout = "l" + "r" * (len(self.columns) - 1)
         return "\n".join(
-            [f"\\begin{{tabular}}{{{layout}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *body]
+            [f"\\begin{{tabular}}{{{layout}}}", r"\toprule", _tabular(head), r"\midrule", *map(_tabular, rows)]
             + [r"\bottomrule", r"\end{tabular}", ""]
         )
 
@@ -87,3 +119,9 @@ class Table:
 
 def _pipes(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _tabular(cells: Sequence[str]) -> str:
+    """A row; one that begins with [ or * would be an option of the line before it."""
+    row = f"{' & '.join(cells)} \\\\"
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row

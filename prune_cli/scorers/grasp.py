@@ -17,8 +17,8 @@ from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 class Grasp:
     """s(θ) = θ · (H g), g and H the gradient and Hessian of the mean cross-entropy of logits / temperature.
 
-    The LARGEST are kept: the method's paper scores -θ·Hg and removes the largest. temperature > 0: 1 in the report's
-    comparison, 200 in the method's own code. The second derivative, which keeps several times the activations of the
+    The LARGEST are kept: the method's paper scores -θ·Hg and removes the largest. temperature > 0: 200 in the
+    method's own code; the report, which compares with GraSP, does not say. The second derivative, which keeps several times the activations of the
     first, is taken in parts of chunk_mib MiB of them; their sum is that of the whole batch.
     """
 

@@ -17,7 +17,8 @@ from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 class SnipMagnitude:
     """s(θ) = |∂L/∂θ · θ| + α θ², neither term normalised.
 
-    alpha ≥ 0: 0 is SNIP, and a large one ranks as magnitude does.
+    alpha ≥ 0: 0 is SNIP, and a large one ranks as magnitude does. The report gives no value; 1e-3 is that of public code
+    for this score.
     """
 
     alpha: float = 1e-3

@@ -50,8 +50,26 @@ def write_images(root: Path, classes: tuple[str, ...] = CLASSES) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three classes be all there are: what a folder holds is read in the same way."""
+    monkeypatch.setattr(imagenet, "wordnet_ids", lambda: CLASSES)
+
+
+@pytest.fixture
+def root(tmp_path: Path, three_classes: None) -> Path:  # noqa: ARG001
     return write_images(tmp_path / "imagenet")
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 1,000 classes, a tiny image each in train and val."""
+    root = tmp_path_factory.mktemp("thousand")
+    picture("L", 4, 4, 0).save(root / "image.png")
+    content = (root / "image.png").read_bytes()
+    for folder in (root / split / name for split in ("train", "val") for name in imagenet.wordnet_ids()):
+        folder.mkdir(parents=True)
+        (folder / "image.png").write_bytes(content)
+    return root
 
 
 def load(root: Path, validation: float = 0.0, **options: Any) -> Splits:
@@ -169,9 +187,46 @@ def test_no_root_is_the_data_folder(root: Path, tmp_path: Path) -> None:
     assert ImageNet1k().load(tmp_path).classes == CLASSES
 
 
-def test_both_splits_need_the_same_classes(root: Path) -> None:
+def test_the_thousand_classes_are_imagenet(thousand: Path) -> None:
+    splits = load(thousand)
+    assert (len(splits.train), len(splits.test), len(splits.classes)) == (1000, 1000, 1000)
+    assert (splits.classes[0], splits.classes[-1]) == ("n01440764", "n15075141")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("gone", "added", "said"),
+    [
+        ("n01443537", None, "999 are here; n01443537 is missing"),
+        (None, "n00000001", "1,000 are here; n00000001 is none of them"),
+        ("n01443537", "goldfish", "999 are here; goldfish is none of them"),
+    ],
+)
+def test_other_classes_are_not_imagenet(
+    thousand: Path, tmp_path: Path, split: str, gone: str | None, added: str | None, said: str
+) -> None:
+    other = "val" if split == "train" else "train"
+    (tmp_path / other).symlink_to(thousand / other)
+    (tmp_path / split).mkdir()
+    for name in {*imagenet.wordnet_ids(), *([added] if added else [])} - {gone}:
+        (tmp_path / split / name).symlink_to(thousand / split / imagenet.wordnet_ids()[0])
+    error = refused(tmp_path)
+    assert "this is not ImageNet-1K" in error.what and said in error.what
+    assert error.where == str(tmp_path / split)
+
+
+def test_three_classes_are_refused_before_their_images_are_looked_at(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in CLASSES:
+            (tmp_path / split / name).mkdir(parents=True)
+    assert "of its 1,000 classes 3 are here" in refused(tmp_path).what
+
+
+def test_both_splits_need_all_classes(root: Path) -> None:
     shutil.rmtree(root / "val" / CLASSES[1])
-    assert CLASSES[1] in refused(root).what
+    error = refused(root)
+    assert CLASSES[1] in error.what
+    assert error.where == str(root / "val")
 
 
 def test_an_empty_class_is_named(root: Path) -> None:
@@ -206,6 +261,7 @@ def test_a_missing_split_is_answered_with_what_to_put_where(root: Path, split: s
     assert "dataset.root" in str(error.hint)
 
 
+@pytest.mark.usefixtures("three_classes")
 def test_missing_folders_are_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for archive in ARCHIVES:
         (tmp_path / archive).touch()

@@ -22,6 +22,12 @@ OF_VAL = (2, 0, 1, 0, 2)  # the class of each validation image, in the order of 
 TRAIN, VAL, DEVKIT = ARCHIVES
 
 
+@pytest.fixture(autouse=True)
+def three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three classes be all there are."""
+    monkeypatch.setattr(imagenet, "wordnet_ids", lambda: CLASSES)
+
+
 def picture(number: int) -> bytes:
     raw = io.BytesIO()
     Image.fromarray(np.full((5, 4, 3), number, np.uint8)).save(raw, "JPEG")

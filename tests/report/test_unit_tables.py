@@ -69,8 +69,8 @@ def test_table1_sets_a_measure_of_units_against_random_and_counts_units() -> Non
 
 def test_table2_of_units_has_a_column_a_measure_and_none_of_the_reports_weights() -> None:
     table = table2([entry("transfer_entropy", 91.5), entry("mutual_information", 92.5), entry("random", 60.0)])
-    assert table.columns == ["Method", "TE", "MI"]
-    assert table.plain_rows() == [["LSTM-128", "91.50", "92.50"]]
+    assert table.columns == ["Method", "Dataset", "TE", "MI"]
+    assert table.plain_rows() == [["LSTM-128", "Action MNIST", "91.50", "92.50"]]
 
 
 def on_uiuc_video(found: Any, weights: str) -> Any:
@@ -85,7 +85,7 @@ def test_packaged_weights_of_each_dataset_are_one_model_and_other_weights_are_no
     here = entry("transfer_entropy", 80.0)
     made = table1([here, on_uiuc_video(here, weights)])
     assert len(made.rows) == rows
-    assert made.plain_rows()[0][1] == ("LSTM-128" if rows == 1 else "LSTM-128 [weights=default]")
+    assert made.plain_rows()[0][1] == ("LSTM-128" if rows == 1 else "LSTM-128 [weights=packaged]")
 
 
 def test_placements_never_share_a_cell() -> None:
@@ -103,9 +103,8 @@ def test_units_and_weights_of_one_model_stand_apart() -> None:
 
 
 def test_a_missing_run_of_units_is_named() -> None:
-    assert table1([entry("transfer_entropy", 90.0), entry("random", None)]).missing == [
-        "LSTM-128, Action MNIST, Random, 50 %, seed 0"
-    ]
+    (missing,) = table1([entry("transfer_entropy", 90.0), entry("random", None)]).missing
+    assert missing.text == "LSTM-128, Action MNIST, Random, 50 %, seed 0"
 
 
 def test_runs_csv_and_the_shown_row_say_units(monkeypatch: pytest.MonkeyPatch) -> None:
