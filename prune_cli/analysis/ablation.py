@@ -61,7 +61,7 @@ class Probe:
             logits_AK = self._read(self._dense_AU * keep_U, self.head.weight)
         else:
             logits_AK = self._read(self._hidden(keep_U), self.head.weight[:, keep_U])
-        return 100 * float((logits_AK.argmax(1) == self.labels_A).double().mean())
+        return 100 * int((logits_AK.argmax(1) == self.labels_A).sum()) / len(self.labels_A)
 
     @property
     def units(self) -> int:
