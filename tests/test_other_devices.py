@@ -253,7 +253,10 @@ def test_a_run_over_units(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["ablate", "dynamics"])
 @pytest.mark.usefixtures("chosen")
-def test_units_taken_apart(command: str, run: Run) -> None:
+def test_units_taken_apart(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prune_cli.analysis.ablation.FRACTIONS", (0.0, 0.5))
+    monkeypatch.setattr("prune_cli.analysis.dynamics.STEPS", 3)
+    monkeypatch.setattr("prune_cli.analysis.dynamics.WARM_UP", 1)
     measures = ",".join(name for name, cls in registry.classes.items() if hasattr(cls, "measures"))
     assert typed(run, command, *SMALL, "recipe=smoke", f"scorer={measures}")
 
