@@ -314,6 +314,7 @@ def test_a_loss_that_turns_nan_stops_the_run_and_says_where(run: Run, here: Path
     assert len(list((here / "runs/score").rglob("manifest.json"))) == 1  # the sound scores of the first command
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
     run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

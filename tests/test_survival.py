@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -76,7 +77,18 @@ def test_a_sweep_of_24_runs_survives_25_kills(tmp_path: Path, built_data: Path) 
     assert 5 < hit < 25  # sweeps and runs have both been killed
 
 
-def test_ctrl_c_stops_a_sweep_within_ten_seconds_with_a_checkpoint(tmp_path: Path, built_data: Path) -> None:
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=["in a terminal", "in the background"])
+def stop_signal(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """What stops a sweep. In the background it starts with SIGINT ignored, and so do its runs."""
+    in_terminal = request.param == signal.SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler if in_terminal else signal.SIG_IGN)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_stops_a_sweep_within_ten_seconds_with_a_checkpoint(
+    tmp_path: Path, built_data: Path, stop_signal: signal.Signals
+) -> None:
     with study(tmp_path / "study", built_data, (*FEW, *LONG)) as made:
         parent = made.start()
         while not made.at_work():
@@ -84,7 +96,7 @@ def test_ctrl_c_stops_a_sweep_within_ten_seconds_with_a_checkpoint(tmp_path: Pat
             time.sleep(0.05)
         time.sleep(2)
         asked = time.monotonic()
-        os.kill(parent.pid, signal.SIGINT)
+        os.kill(parent.pid, stop_signal)
         assert parent.wait(timeout=60) == 130
         assert time.monotonic() - asked < 10
         assert list(made.folder.glob("runs/prune/*/checkpoint.json"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from prune_cli.common.device import device_for_float64
 from prune_cli.units.dynamics import lstm_step, lyapunov
 from prune_cli.units.removal import gate_inputs, lstm_of, shrink
 
@@ -53,9 +54,10 @@ def exponents(model: nn.Module, clips_BTHW: Tensor, keep: dict[str, Tensor]) -> 
 
     Both start from the state of rest. Along the clips every frame counts, under a frozen input those after the warm-up.
     """
-    small = shrink(model.eval(), keep).double()
+    device = device_for_float64(clips_BTHW.device)
+    small = shrink(model.eval(), keep).to(device).double()
     lstm = lstm_of(small)
-    gates_BTG = gate_inputs(lstm, small.features(clips_BTHW[:CLIPS].double()))  # type: ignore[operator]
+    gates_BTG = gate_inputs(lstm, small.features(clips_BTHW[:CLIPS].to(device).double()))  # type: ignore[operator]
     rest = gates_BTG.new_zeros(len(gates_BTG), 2 * lstm.hidden_size)
     frames = gates_BTG.shape[1]
     along = lyapunov(lstm_step(lstm, gates_BTG), rest, frames)[:, 0]

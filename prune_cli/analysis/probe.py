@@ -53,7 +53,8 @@ class Probe:
             logits_AK = self._read(self._dense_AU * keep_U, self.head.weight)
         else:
             logits_AK = self._read(self._hidden(keep_U), self.head.weight[:, keep_U])
-        return 100 * float((logits_AK.argmax(1) == self.labels_NT[self._asked_NT]).double().mean())
+        labels_A = self.labels_NT[self._asked_NT]
+        return 100 * int((logits_AK.argmax(1) == labels_A).sum()) / len(labels_A)
 
     @property
     def units(self) -> int:

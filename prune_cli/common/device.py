@@ -77,6 +77,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def device_for_float64(device: torch.device) -> torch.device:
+    """Where float64 is computed for a model on this device: there, but on the CPU for mps, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Forward passes in bfloat16 for `bf16`; nothing for `fp32`, and for `fp64`, where weights and inputs are that."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

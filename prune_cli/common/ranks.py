@@ -1,7 +1,8 @@
 """The processes that compute one run together, one a GPU: which of them this one is, and what they tell each other.
 
 accelerate forms the group from the environment (RANK, WORLD_SIZE, …: sweeps/child.py and torchrun set it) and brings
-the collectives; without a group nothing of it is imported. Numbers and objects travel over gloo also where tensors on
+the collectives; without a group nothing of it is imported. The processes find each other by the file that STORE names,
+under torchrun by MASTER_ADDR and MASTER_PORT. Numbers and objects travel over gloo also where tensors on
 GPUs travel over NCCL, because a process that waits in gloo hears at once that another one has died.
 """
 
@@ -24,6 +25,7 @@ from prune_cli.common.terminal import STDERR
 
 T = TypeVar("T")
 OPTION = "compute.processes"
+STORE = "PRUNE_CLI_STORE"  # names a file of this machine, of one attempt at one run: a port could be another run's
 PATIENCE = timedelta(days=7)  # the first process may score, or wait for another run, for hours: the others wait for it
 
 
@@ -54,7 +56,7 @@ class Ranks:
 
         on_gpus = device.type == "cuda"
         backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
-        group = PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE)
+        group = PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE, **_meeting(processes))
         if group.process_index:
             _be_silent()
         return cls(group.process_index, group.num_processes)
@@ -154,6 +156,14 @@ def _check_group(processes: int, device: torch.device) -> None:
     if device.type == "cuda" and local >= torch.cuda.device_count():
         what = f"{processes} processes want a GPU each, and this machine has {torch.cuda.device_count()}"
         raise ConfigError(what, OPTION, "fewer processes, or compute.device=cpu")
+
+
+def _meeting(processes: int) -> dict[str, Any]:
+    """How the processes find each other; nothing where torchrun has arranged it."""
+    if STORE not in os.environ:
+        return {}
+    store = torch.distributed.FileStore(os.environ[STORE], processes)
+    return {"store": store, "rank": int(os.environ["RANK"]), "world_size": processes}
 
 
 def _attempted(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

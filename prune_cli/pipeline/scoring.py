@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
-from prune_cli.common.device import peak_memory
+from prune_cli.common.device import device_for_float64, peak_memory
 from prune_cli.common.terminal import note
 from prune_cli.masks.allocate import check_no_nan
 from prune_cli.pipeline.batches import scoring_batches
@@ -41,7 +41,7 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Plac
         else:
             note(f"scores taken from {folder.path}")
         scores = read_tensors(folder.path / SCORES, digest_of(record, SCORES))
-        device = "cpu" if job.device.type == "mps" else job.device  # mps has no float64, which SynFlow needs
+        device = device_for_float64(job.device)  # SynFlow's are of that type
         ordered = {name: scores[name].to(device) for name in parameters}  # the model's order breaks ties
         return ordered, record
 
@@ -87,7 +87,9 @@ def _measure_units(
     start = time.perf_counter()
     measured = scorer.measures(model, batches, parameters)
     scores, seconds = ranked(measured, scorer.keep), time.perf_counter() - start
-    rows = [pd.DataFrame({"layer": name, **{of: t.numpy() for of, t in m.items()}}) for name, m in measured.items()]
+    rows = [
+        pd.DataFrame({"layer": name, **{of: t.cpu().numpy() for of, t in m.items()}}) for name, m in measured.items()
+    ]
     return scores, pd.concat(rows).rename_axis("unit").reset_index(), seconds
 
 

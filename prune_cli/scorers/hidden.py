@@ -44,7 +44,7 @@ class UnitScorer:
         return ranked(self.measures(model, batches, parameters), self.keep)
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the values (U,), and what stands beside them."""
+        """Of each layer the values (U,), and what stands beside them; on the CPU, whatever device the model is on."""
         raise NotImplementedError
 
 

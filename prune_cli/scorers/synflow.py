@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from prune_cli.common.device import device_for_float64
 from prune_cli.common.errors import ConfigError, NumericalError
 from prune_cli.scorers.gradients import check_finite, names_in, quiet
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
@@ -36,7 +37,7 @@ class SynFlow:
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""
         image, _ = next(iter(batches))
-        device = torch.device("cpu") if image.device.type == "mps" else image.device  # which has no float64
+        device = device_for_float64(image.device)
         state = {name: _absolute(t, device) for name, t in _state(model).items()}
         chosen = {name: state[own].requires_grad_() for name, own in names_in(model, parameters).items()}
         ones = torch.ones(1, *image.shape[1:], dtype=torch.float64, device=device)

@@ -30,7 +30,7 @@ class WeightNorm(UnitScorer):
 
 def _norms(layer: nn.RNNBase) -> Tensor:
     squares = [
-        weight.detach().double().square().sum(1).view(-1, layer.hidden_size).sum(0)
+        weight.detach().cpu().double().square().sum(1).view(-1, layer.hidden_size).sum(0)
         for name, weight in layer.named_parameters()
         if name.startswith(("weight_ih", "weight_hh"))
     ]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.ranks import STORE
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
 from prune_cli.runs.store import REQUEST
 from prune_cli.sweeps.gpus import Claim, claimed
@@ -87,19 +88,22 @@ def _start(children: _Children, folder: Path, request: dict[str, Any], count: in
             "start_new_session": True,  # Ctrl-C in the terminal is for the sweep, which passes it on
             "pass_fds": claim.descriptors,
         }
-        for rank in _ranks(count):
+        for rank in environments(count, children.home):
             environment = os.environ | claim.environment() | rank
             children.all.append(subprocess.Popen(command(folder), env=environment, **options))
 
 
-def _ranks(count: int) -> list[dict[str, str]]:
+def environments(count: int, home: Path) -> list[dict[str, str]]:
     """What each process of a run has in its environment: as under torchrun, whose workers, in sessions that it makes
-    itself, would outlive it where it is killed, and whose exit code is 1 whatever signal has ended one of them."""
+    itself, would outlive it where it is killed, and whose exit code is 1 whatever signal has ended one of them.
+
+    They meet in a file of home, a new one each time: a free port may be taken before the first of them listens there.
+    """
     if count == 1:
         return [{}]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    world = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    descriptor, store = tempfile.mkstemp(prefix="store-", dir=home.absolute())
+    os.close(descriptor)
+    world = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, STORE: store}
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count)
     ranks = ({"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": threads} for rank in range(count))
     return [{name: str(value) for name, value in (world | rank).items()} for rank in ranks]

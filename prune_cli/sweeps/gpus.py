@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,21 +21,28 @@ from pathlib import Path
 
 from prune_cli.common.errors import PruneCliError
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE, VISIBLE_TO_HIP = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"  # ROCm heeds both, and the second one first
 LISTING = ("nvidia-smi", "--list-gpus")
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of Nvidia, of AMD, and of both under WSL
+ASKING = """
+import torch
+for number in range(torch.cuda.device_count()):
+    print(f"GPU-{getattr(torch.cuda.get_device_properties(number), 'uuid', number)}")
+"""
 POLL = 0.2  # seconds between two looks for a free GPU
 
 
 @dataclass(frozen=True)
 class Claim:
-    """GPUs that are held. names: as CUDA_VISIBLE_DEVICES has them. descriptors: of their locks, for `pass_fds`."""
+    """GPUs that are held. names: as the variable that shows them has them (see `visible`). descriptors: of their locks,
+    for `pass_fds`."""
 
     names: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to see these GPUs alone; nothing where there are none."""
-        return {VISIBLE: ",".join(self.names)} if self.names else {}
+        return {_variable(): ",".join(self.names)} if self.names else {}
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def claimed(count: int, give_up: Callable[[], bool] = lambda: False) -> Iterator
     locks = visible() if count else {}
     if count > len(locks) > 0:
         what = f"the run wants {count} GPUs, but there are {len(locks)}"
-        raise PruneCliError(what, f"{VISIBLE}={','.join(locks)}", "fewer processes a run")
+        raise PruneCliError(what, f"{_variable()}={','.join(locks)}", "fewer processes a run")
     claim = _wait(count, locks, give_up) if locks else Claim()
     try:
         yield claim
@@ -55,15 +63,24 @@ def claimed(count: int, give_up: Callable[[], bool] = lambda: False) -> Iterator
 
 
 def visible() -> dict[str, str]:
-    """The GPUs that this process may use: their names in CUDA_VISIBLE_DEVICES -> the names of their locks.
+    """The GPUs that this process may use: their names in CUDA_VISIBLE_DEVICES, or in HIP_VISIBLE_DEVICES where that is
+    set -> the names of their locks.
 
-    A lock is named by the GPU's UUID where nvidia-smi tells it: two jobs of a cluster may both call theirs 0.
+    A lock is named by the GPU's UUID, since two jobs of a cluster may both call theirs 0: as nvidia-smi tells it, or
+    torch, in a process of its own, where there is no nvidia-smi (ROCm, many containers).
     """
-    given, listed = os.environ.get(VISIBLE), _listed()
-    if given is None:
+    given, listed = os.environ.get(_variable()), _listed()
+    if given is None and listed:
         return {uuid: uuid for uuid in listed}
-    names = takewhile(_is_gpu, (word.strip() for word in given.split(",")))  # CUDA too stops at the first wrong one
-    return {name: _uuid(name, listed) for name in names}
+    words = (word.strip() for word in (given or "").split(","))
+    names = list(takewhile(_is_gpu, words))  # CUDA too stops at the first wrong one
+    if listed or (given is not None and not names):
+        return {name: _uuid(name, listed) for name in names}
+    return _shown_to_torch(names)
+
+
+def _variable() -> str:
+    return VISIBLE_TO_HIP if VISIBLE_TO_HIP in os.environ else VISIBLE
 
 
 def _listed() -> list[str]:
@@ -75,6 +92,22 @@ def _listed() -> list[str]:
     gpus = re.split(r"^(?=GPU )", found, flags=re.MULTILINE)
     uuids = (re.findall(r"UUID: ([^)]+)\)", gpu) for gpu in gpus)
     return [uuid for gpu in uuids for uuid in (gpu[1:] or gpu)]
+
+
+def _shown_to_torch(names: list[str]) -> dict[str, str]:
+    """As `visible`, from what torch sees of these names, in their order; of all GPUs, as numbers, where none is given."""
+    uuids = _asked_of_torch() if any(driver.exists() for driver in DRIVERS) else []
+    names = names or [str(number) for number in range(len(uuids))]
+    return dict(zip(names, uuids + names[len(uuids) :], strict=True))
+
+
+def _asked_of_torch() -> list[str]:
+    """The UUIDs of the GPUs that torch sees. In another process: one that has used a GPU holds some of its memory."""
+    command = [sys.executable, "-P", "-c", ASKING]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 def _is_gpu(word: str) -> bool:

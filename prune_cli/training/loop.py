@@ -51,9 +51,10 @@ def fine_tune(
 
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
     moving average, and the model ends as it. Without an epoch the one row, epoch -1, is that of the model as it is.
-    A keeper's checkpoint is gone on from, to the same bits; Ctrl-C then writes one more and raises Stopped. Processes
-    that share the batches take every step together, and the first of them writes the checkpoints. tracking: is told
-    each row. Raises NumericalError for a loss that is not finite.
+    A keeper's checkpoint is gone on from with the same state, batches and draws: to the same bits on a CPU with as many
+    threads, on a GPU up to kernels that do not repeat, such as attention's backward pass. Ctrl-C then writes one more
+    and raises Stopped. Processes that share the batches take every step together, and the first of them writes the
+    checkpoints. tracking: is told each row. Raises NumericalError for a loss that is not finite.
     """
     tracking = tracking or Tracking()
     if not recipe.epochs:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from stand_in import LIMIT, until
 
 from prune_cli.common.errors import PruneCliError
@@ -47,6 +48,8 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "DRIVERS", ())
     no_nvidia_smi(monkeypatch)
 
 
@@ -61,6 +64,12 @@ def nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> No
     program.write_text(f"#!/bin/sh\n[ $1 = --list-gpus ] && /bin/cat <<'END'\n{text}END\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
+
+
+def torch_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *uuids: str) -> None:
+    """Let there be a driver and no nvidia-smi, as with ROCm and in many containers, and a torch that sees these GPUs."""
+    monkeypatch.setattr(gpus, "DRIVERS", (tmp_path,))
+    monkeypatch.setattr(gpus, "ASKING", f"print(*{uuids!r}, sep='\\n')")
 
 
 @pytest.fixture
@@ -172,9 +181,59 @@ def test_where_no_gpu_is_visible_a_claim_is_empty_at_once(given: str, monkeypatc
         assert claim == Claim() and claim.environment() == {}
 
 
-def test_a_machine_without_nvidia_smi_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_driver_has_no_gpu_and_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(gpus, "_asked_of_torch", lambda: pytest.fail("asked"))
+    assert visible() == {}
+
+
+def test_without_nvidia_smi_torch_tells_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    torch_alone(monkeypatch, tmp_path, "GPU-aaaa", "GPU-bbbb")
+    assert visible() == {"0": "GPU-aaaa", "1": "GPU-bbbb"}
+    with claimed(1) as first, claimed(1) as second:
+        assert first is not None and second is not None
+        assert [first.environment(), second.environment()] == [{"CUDA_VISIBLE_DEVICES": name} for name in "01"]
+        assert now(1) is None
+
+
+def test_a_gpu_has_one_lock_in_two_containers_that_both_call_it_0(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    torch_alone(monkeypatch, tmp_path, "GPU-bbbb")
+    with claimed(1):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        torch_alone(monkeypatch, tmp_path, "GPU-aaaa", "GPU-bbbb")
+        assert now(1) == ("0",)
+        assert now(2) is None
+
+
+def test_rocm_shows_gpus_by_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """HIP heeds it before the one of CUDA, so what a run is given has to stand there."""
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,5")
+    torch_alone(monkeypatch, tmp_path, "GPU-cccc", "GPU-ffff")
+    assert visible() == {"2": "GPU-cccc", "5": "GPU-ffff"}
+    with claimed(2) as claim:
+        assert claim is not None and claim.environment() == {"HIP_VISIBLE_DEVICES": "2,5"}
+    with pytest.raises(PruneCliError) as caught, claimed(3):
+        pytest.fail("there are two")
+    assert caught.value.where == "HIP_VISIBLE_DEVICES=2,5"
+
+
+@pytest.mark.parametrize("said", ["raise SystemExit(1)", "import prune_cli.no_such_thing"])
+def test_where_torch_fails_the_names_that_are_given_are_locked(
+    said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch_alone(monkeypatch, tmp_path)
+    monkeypatch.setattr(gpus, "ASKING", said)
+    assert visible() == {"0": "0", "1": "1"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible() == {}
+
+
+def test_what_torch_is_asked_runs_and_is_a_line_a_gpu() -> None:
+    assert len(gpus._asked_of_torch()) == torch.cuda.device_count()
 
 
 def test_no_gpu_is_wanted_nor_looked_for_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_cli.common.ranks import ALONE, Ranks
+from prune_cli.sweeps.child import environments
 
 sys.path.insert(0, str(Path(__file__).parent))
 import together
@@ -41,19 +41,18 @@ def test_what_is_mixed_with_a_place_is_at_the_same_place_of_the_turned_share(wor
 
 
 def started(folder: Path) -> list[subprocess.Popen[str]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    home = folder / "it's 100%20 odd? #"
+    home.mkdir()
     command = [sys.executable, together.__file__, str(folder)]
     return [
         subprocess.Popen(
             command,
-            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | rank,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for rank in environments(2, home)
     ]
 
 

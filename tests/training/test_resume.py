@@ -1,4 +1,4 @@
-"""A training run that is cut off anywhere ends with the same bits as one left alone."""
+"""A training run that is cut off anywhere ends with the same bits as one left alone, on a CPU."""
 
 from __future__ import annotations
 
@@ -165,6 +165,7 @@ def test_a_signal_writes_a_checkpoint_and_stops_and_the_run_goes_on_from_it(tmp_
     assert same(trained(tmp_path, feed(cut=STEPS + 3)), trained(None, feed()))
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_signal_during_an_evaluation_is_heeded_there(tmp_path: Path) -> None:
     def test() -> Iterator[Any]:
         os.kill(os.getpid(), signal.SIGINT)
@@ -176,6 +177,7 @@ def test_a_signal_during_an_evaluation_is_heeded_there(tmp_path: Path) -> None:
     assert same(trained(tmp_path, feed(cut=STEPS - 1)), trained(None, feed()))
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     def signalled(epoch: int, first: int) -> Iterator[Any]:
         os.kill(os.getpid(), signal.SIGINT)
