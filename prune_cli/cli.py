@@ -374,7 +374,7 @@ def dynamics(
     config_dir: ConfigDir = None,
     json: Json = False,
 ) -> None:
-    """Measure the LSTM's largest Lyapunov exponent, before and after units are removed, and draw it beside accuracy."""
+    """Measure the LSTM's Lyapunov exponents, finite-time and long-run, as units are removed, and draw them beside accuracy."""
     from prune_cli.commands.subjects import subjects
 
     places = Places(runs_dir, results_dir, data_dir, config_dir)
@@ -382,7 +382,8 @@ def dynamics(
     from prune_cli.commands import dynamics as measured
 
     table = measured.dynamics(planned, places)
-    show({"rows": table.to_dict("records")}, json, lambda: measured.show_dynamics(table, places))
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")  # JSON has no NaN
+    show({"rows": rows}, json, lambda: measured.show_dynamics(table, places))
 
 
 @command("shrink", "shrink runs/prune/HASH", "shrink HASH --export small.safetensors")

@@ -1,4 +1,4 @@
-"""`prune-cli dynamics`: whether the LSTM stretches small differences, and what removing units does to that."""
+"""`prune-cli dynamics`: how the LSTM stretches small differences, for a while and in the long run, as units are removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
-from prune_cli.analysis.dynamics import exponents, one_thread
+from prune_cli.analysis.dynamics import exponents, features, one_thread
 from prune_cli.analysis.probe import Probe
 from prune_cli.commands.subjects import Subject, opened, titles
 from prune_cli.common.terminal import note, print_table
@@ -23,6 +23,12 @@ from prune_cli.units.removal import units
 DRAWS = 1  # random orders: each takes as long as a measure
 CSV, PNG = "dynamics.csv", "dynamics.png"
 SHOWN = (0.0, 0.3, 0.5, 0.7, 0.9)  # shares removed that are printed
+EXPONENTS = {"FTLE": "ftle", "λ frozen": "lyapunov_frozen", "λ looped": "lyapunov_looped"}  # title: column
+READING = (
+    "FTLE, finite-time, along a clip: growth for a while; above 0 it is no evidence of chaos",
+    "λ, in the long run, under the last frame frozen and the clip looped: chaos needs a trajectory that is bounded, never",
+    "returns and has λ above 0 with its 95 % interval over time; the share of such ones is chaotic, drifting has no bound yet",
+)
 
 
 def dynamics(planned: list[Subject], places: Places) -> pd.DataFrame:
@@ -34,10 +40,12 @@ def dynamics(planned: list[Subject], places: Places) -> pd.DataFrame:
 
 
 def show_dynamics(table: pd.DataFrame, places: Places) -> None:
-    """Print the exponents and the accuracy at some shares removed."""
-    columns = ("dataset", "seed", "measure", "keep", "removed", "λ clips", "λ frozen", "above 0", "accuracy [%]")
+    """Print the exponents and the accuracy at some shares removed, and how to read them."""
+    columns = ("dataset", "seed", "measure", "keep", "removed", *EXPONENTS, "drifting", "chaotic", "accuracy [%]")
     rows = [_shown(row) for _, row in table[table.fraction.isin(SHOWN)].astype(object).iterrows()]
-    print_table("Largest Lyapunov exponents [nats a frame], means over clips", columns, rows)
+    print_table("Largest Lyapunov exponents [nats a frame], mean ± standard deviation over clips", columns, rows)
+    for line in READING:
+        note(line)
     note(f"written: {places.results / CSV}, {PNG}")
 
 
@@ -48,21 +56,21 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
     model, values = opened(jobs, places)
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     probe = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
-    clips = _clips(jobs[0])
-    dense = _measured(model, probe, clips, torch.ones(probe.units, dtype=torch.bool, device=clips.device))
+    x_BTI = features(model, _clips(jobs[0]))
+    dense = _measured(model, probe, x_BTI, torch.ones(probe.units, dtype=torch.bool, device=x_BTI.device))
     for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
         for fraction in ablation.FRACTIONS:
-            stay = masks.select({"": scores}, fraction)[""].to(clips.device)
+            stay = masks.select({"": scores}, fraction)[""].to(x_BTI.device)
             if not bool(stay.any()):
                 continue  # nothing is left to follow
             row = {"measure": measure, "keep": keep, "draw": draw, "fraction": fraction}
-            found = dense if bool(stay.all()) else _measured(model, probe, clips, stay)
+            found = dense if bool(stay.all()) else _measured(model, probe, x_BTI, stay)
             yield about | row | {"removed": int((~stay).sum())} | found
 
 
-def _measured(model: nn.Module, probe: Probe, clips: Tensor, stay_U: Tensor) -> dict[str, float]:
+def _measured(model: nn.Module, probe: Probe, x_BTI: Tensor, stay_U: Tensor) -> dict[str, float]:
     with one_thread():
-        found = exponents(model, clips, dict.fromkeys(units(model), stay_U))
+        found = exponents(model, x_BTI, dict.fromkeys(units(model), stay_U))
     return found.row() | {"accuracy": probe.accuracy(stay_U, "recurrence")}
 
 
@@ -78,8 +86,7 @@ def _shown(row: pd.Series) -> tuple[str, ...]:
         row["measure"],
         row["keep"],
         f"{100 * row['fraction']:.0f} %",
-        f"{row['lyapunov_clips']:+.3f} ± {row['lyapunov_clips_std']:.3f}",
-        f"{row['lyapunov_frozen']:+.3f} ± {row['lyapunov_frozen_std']:.3f}",
-        f"{100 * row['chaotic_frozen']:.0f} %",
+        *(f"{row[name]:+.4f} ± {row[f'{name}_std']:.4f}" for name in EXPONENTS.values()),
+        *(f"{100 * row[f'frozen_{fate}']:.0f}, {100 * row[f'looped_{fate}']:.0f} %" for fate in ("drifting", "chaotic")),
         f"{row['accuracy']:.2f}",
     )

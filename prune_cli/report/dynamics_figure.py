@@ -1,4 +1,4 @@
-"""The largest Lyapunov exponents beside the accuracy, against the share of units removed."""
+"""Finite-time and long-run Lyapunov exponents beside the accuracy, against the share of units removed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,42 @@ from matplotlib.figure import Figure
 
 from prune_cli.report.figures import draw_grid, look
 
-WIDTH, HEIGHT = 4.2, 3.4  # inches a panel
+WIDTH, HEIGHT, AROUND = 3.9, 3.1, 1.3  # inches a panel; inches for the legend and the caption
 PANELS = {  # column -> what it is called
-    "lyapunov_clips": "λ along clips [nats a frame]",
-    "lyapunov_frozen": "λ under a frozen input [nats a frame]",
+    "ftle": "finite-time exponent along a clip\n[nats a frame]",
+    "lyapunov_frozen": "λ, last frame frozen [nats a frame]",
+    "lyapunov_looped": "λ, clip looped [nats a frame]",
     "accuracy": "accuracy [%]",
 }
 
 
 def draw_dynamics(table: pd.DataFrame, titles: dict[str, str], path: Path) -> None:
-    """A row a dataset, a column a quantity; means over clips and runs, the band ± one standard deviation over clips."""
+    """A row a dataset, a column a quantity; the legend above and the caption below hold for all panels."""
     datasets = list(dict.fromkeys(table.dataset))
-    first = datasets[0], next(iter(PANELS))
+    size = (WIDTH * len(PANELS), HEIGHT * len(datasets) + AROUND)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.supxlabel(_caption(table), fontsize="small")
 
     def panel(axes: Axes, dataset: str, quantity: str) -> None:
-        """A quantity of a dataset; the legend of the first holds for all."""
+        """A quantity of a dataset."""
         _panel(axes, table[table.dataset == dataset], quantity, titles)
         axes.set_title(titles[dataset], fontsize="medium")
-        if (dataset, quantity) == first:
-            axes.legend(fontsize="small")
+        if not figure.legends:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
 
-    figure = Figure(figsize=(WIDTH * len(PANELS), HEIGHT * len(datasets)), layout="constrained")
     draw_grid(figure, datasets, PANELS, panel, path)
+
+
+def _caption(table: pd.DataFrame) -> str:
+    """Over what the lines are means, and what the bands are."""
+    models = int(table.groupby("dataset").seed.nunique().max())
+    clips, long_clips = int(table.clips.max()), int(table.long_clips.max())
+    return (
+        f"Means over {clips} clips (finite-time) and {long_clips} clips (λ), of {models} model{'s'[: models > 1]} a dataset; "
+        "band: 95 % interval of the mean over a model's clips (Student's t), not over models.\n"
+        "A finite-time exponent above 0 is growth for a while, no evidence of chaos; that is λ above 0 on bounded "
+        "trajectories that never return (columns frozen_chaotic and looped_chaotic)."
+    )
 
 
 def _panel(axes: Axes, own: pd.DataFrame, quantity: str, titles: dict[str, str]) -> None:
@@ -41,9 +55,9 @@ def _panel(axes: Axes, own: pd.DataFrame, quantity: str, titles: dict[str, str])
         mean = rows.groupby("fraction").mean(numeric_only=True)
         across = 100 * mean.index.to_numpy(dtype=float)
         axes.plot(across, mean[quantity], **style)
-        if f"{quantity}_std" in mean:
-            low, high = (mean[quantity] + sign * mean[f"{quantity}_std"] for sign in (-1, 1))
-            axes.fill_between(across, low, high, color=style["color"], alpha=0.08, linewidth=0)
+        if f"{quantity}_low" in mean:
+            ends = mean[f"{quantity}_low"], mean[f"{quantity}_high"]
+            axes.fill_between(across, *ends, color=style["color"], alpha=0.12, linewidth=0)
     if quantity != "accuracy":
         axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xlabel="units removed inside the recurrence [%]", ylabel=PANELS[quantity])

@@ -1,4 +1,4 @@
-"""Lyapunov exponents: known maps, linear algebra, an LSTM beside torch's own, mutants."""
+"""Lyapunov exponents, finite-time and asymptotic: known maps, linear algebra, an LSTM beside torch's own, mutants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_cli.common.errors import NumericalError, RequestError
 from prune_cli.units import dynamics
-from prune_cli.units.dynamics import Step, lstm_step, lyapunov
+from prune_cli.units.dynamics import Step, cycles, drifts, finite_time, local_exponents, lstm_step, lyapunov, trajectories
 from prune_cli.units.removal import gate_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -88,6 +88,86 @@ def test_a_pair_of_complex_eigenvalues_counts_by_its_modulus() -> None:
     close(lyapunov(linear(turn), drawn(1, 2), 400, exponents=2), [[0.0, 0.0]], 0.01)
 
 
+def test_few_steps_of_a_random_stable_map_are_measured_exactly() -> None:
+    """256 numbers, 20 steps: σ_max is exact, and one tangent drawn at random is far too low, by as much as is said."""
+    maps_BSS = 0.9 * drawn(20, 256, 256) / 16
+    assert float(torch.linalg.eigvals(maps_BSS).abs().max()) < 1
+    values_BS = torch.linalg.svdvals(torch.linalg.matrix_power(maps_BSS, 20))
+
+    def step(state: Tensor, time: int) -> Tensor:  # noqa: ARG001
+        return torch.einsum("bij,bj->bi", maps_BSS, state)
+
+    exact = values_BS[:, :4].log() / 20
+    close(finite_time(step, drawn(20, 256), 20, exponents=4), exact, 1e-9)
+    bias = lyapunov(step, drawn(20, 256), 20)[:, 0] - exact[:, 0]
+    share = values_BS.square().sum(1) / values_BS[:, 0].square()  # directions that share the growth
+    close(bias.mean(), -0.5 * (256 / share).log().mean() / 20, 0.02)
+    assert float(bias.max()) < -0.05
+
+
+def test_growth_for_a_while_is_no_growth_in_the_long_run() -> None:
+    """A product that is not normal: 10 stretches for some steps, 0.5 decides in the end."""
+    sheared = linear(torch.tensor([[0.5, 10.0], [0.0, 0.5]], dtype=torch.float64))
+    assert float(finite_time(sheared, drawn(1, 2), 4)) > 0.4
+    close(lyapunov(sheared, drawn(1, 2), 4000, warmup=2000), [[math.log(0.5)]], 1e-3)
+
+
+def test_a_rotation_neither_stretches_nor_shrinks() -> None:
+    turn = linear(torch.linalg.qr(drawn(5, 5)).Q)
+    close(finite_time(turn, drawn(3, 5), 20, exponents=5), [[0.0] * 5] * 3, 1e-12)
+    close(lyapunov(turn, drawn(3, 5), 20, exponents=5), [[0.0] * 5] * 3, 1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_a_product_beyond_all_numbers_is_measured(factor: float) -> None:
+    scaled, start = linear(factor * torch.eye(2, dtype=torch.float64)), torch.zeros(1, 2, dtype=torch.float64)
+    close(finite_time(scaled, start, 500, exponents=2), [[math.log(factor)] * 2], 1e-9)
+
+
+def test_the_finite_time_exponents_of_the_henon_map_sum_to_its_contraction() -> None:
+    found = finite_time(henon, 0.1 * drawn(50, 2).clamp(-2, 2), 15, exponents=2)
+    close(found.sum(1), [math.log(0.3)] * 50, 1e-6)
+    close(finite_time(henon, torch.tensor([[0.1, 0.1]], dtype=torch.float64), 400), [[0.42]], 0.03)
+
+
+def test_nothing_left_of_a_product_is_minus_infinity() -> None:
+    nothing = linear(torch.zeros(2, 2, dtype=torch.float64))
+    assert finite_time(nothing, drawn(1, 2), 3, exponents=2).tolist() == [[-math.inf, -math.inf]]
+
+
+def test_exponents_of_each_step_have_the_exponents_as_means() -> None:
+    start = 0.1 * drawn(6, 2).clamp(-2, 2)
+    local = local_exponents(henon, start, 30, exponents=2, warmup=5)
+    assert local.shape == (6, 30, 2)
+    close(local.mean(1), lyapunov(henon, start, 30, exponents=2, warmup=5), 1e-12)
+    longer = local_exponents(henon, start, 35, exponents=2)
+    close(local, longer[:, 5:], 1e-12)
+
+
+@pytest.mark.parametrize(("r", "after"), [(2.8, 1), (3.2, 2), (3.5, 4), (4, 0)])
+def test_where_the_logistic_map_ends(r: float, after: int) -> None:
+    start = torch.rand(20, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    states = trajectories(logistic(r), start, 200, warmup=800)
+    assert states.shape == (20, 200, 1)
+    assert cycles(states).tolist() == [after] * 20
+    assert not bool(drifts(states).any())
+
+
+def test_a_trajectory_on_its_way_drifts() -> None:
+    """One number of three adds up for ever, or creeps to its end, up or down; a turn with it does not."""
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+
+    def with_third(step: Callable[[Tensor], Tensor]) -> Step:
+        return lambda state, time: torch.cat([state[:, :2] @ turn.t(), step(state[:, 2:])], 1)  # noqa: ARG005
+
+    start = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
+    moves = {lambda x: x + 1: True, lambda x: 0.999 * x: True, lambda x: x: False, lambda x: -x: False}
+    for move, expected in moves.items():
+        states = trajectories(with_third(move), start, 200)
+        assert drifts(states).tolist() == [expected]
+        assert cycles(states).tolist() == [0]
+
+
 def test_each_step_has_its_time_and_warm_up_is_not_counted() -> None:
     two, three = 2 * torch.eye(1, dtype=torch.float64), 3 * torch.eye(1, dtype=torch.float64)
     start = drawn(1, 1)
@@ -104,6 +184,26 @@ def test_a_batch_gives_what_each_trajectory_gives_alone() -> None:
     assert together.shape == (5, 3)
     assert bool((together.diff(dim=1) <= 0).all())
     close(together, torch.cat(alone), 1e-12)
+
+
+def test_the_finite_time_exponents_of_an_lstm_are_those_of_torchs_own() -> None:
+    """From the Jacobian of the last (h, c) by the first one, of all frames at once; each clip as if alone."""
+    lstm, inputs, state = net(3, 4), drawn(5, 7, 3), drawn(5, 8, seed=1)
+
+    def last(state: Tensor, clip: int) -> Tensor:
+        _, (h, c) = lstm(inputs[[clip]], tuple(part[None, None].contiguous() for part in state.chunk(2)))
+        return torch.cat([h, c], 2).flatten()
+
+    whole = [torch.autograd.functional.jacobian(lambda s, clip=clip: last(s, clip), state[clip]) for clip in range(5)]
+    found = finite_time(lstm_step(lstm, gate_inputs(lstm, inputs)), state, 7, exponents=8)
+    close(found, torch.linalg.svdvals(torch.stack(whole)).log() / 7, 1e-9)
+
+
+def test_a_looped_input_starts_again_and_the_state_goes_on() -> None:
+    lstm, inputs, state = net(3, 4), drawn(2, 5, 3), drawn(2, 8, seed=1)
+    looped = lstm_step(lstm, gate_inputs(lstm, inputs), loop=True)
+    thrice = lstm_step(lstm, gate_inputs(lstm, inputs.repeat(1, 3, 1)))
+    close(trajectories(looped, state, 15), trajectories(thrice, state, 15), 1e-12)
 
 
 def test_a_direction_that_the_map_forgets_is_minus_infinity() -> None:
@@ -168,6 +268,10 @@ def test_with_nothing_fed_back_only_the_forget_gates_are_left() -> None:
     [
         lambda: lyapunov(henon, drawn(2, 2), 5, exponents=3),
         lambda: lyapunov(henon, drawn(2, 2), 5, exponents=0),
+        lambda: finite_time(henon, drawn(2, 2), 5, exponents=3),
+        lambda: finite_time(henon, drawn(2, 2), 0),
+        lambda: finite_time(lstm_step(net(3, 4), drawn(2, 5, 16)), drawn(2, 8), 6),
+        lambda: trajectories(henon, drawn(2, 2), 0),
         lambda: lyapunov(henon, drawn(2, 2), 0),
         lambda: lyapunov(henon, drawn(2, 2), 5, warmup=-1),
         lambda: lyapunov(henon, drawn(2), 5),
@@ -183,6 +287,7 @@ def test_what_cannot_be_measured_is_refused(work: Callable[[], object]) -> None:
     assert len(error.value.lines()) <= 3
 
 
-def test_a_trajectory_that_escapes_is_an_error() -> None:
+@pytest.mark.parametrize("measure", [lyapunov, finite_time])
+def test_a_trajectory_that_escapes_is_an_error(measure: Callable[..., Tensor]) -> None:
     with pytest.raises(NumericalError, match="beyond all numbers"):
-        lyapunov(logistic(4), torch.full((1, 1), 2.0, dtype=torch.float64), 50)
+        measure(logistic(4), torch.full((1, 1), 2.0, dtype=torch.float64), 50)
