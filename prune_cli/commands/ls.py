@@ -26,5 +26,5 @@ def ls(group: str | None, places: Places) -> list[tuple[str, str]]:
     if group is None:
         return [(name, f"{WHAT[name]}: {', '.join(catalogue.options[name])}") for name in GROUPS]
     if group not in GROUPS:
-        raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS))
+        raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS, "prune-cli ls "))
     return list(catalogue.options[group].items())

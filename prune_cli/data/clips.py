@@ -155,7 +155,9 @@ class Video:
         return shlex.join(["prune-cli", "build-data", f"dataset={self.name}", *words])
 
     def _refuse(self, option: str, known: str) -> None:
-        raise ConfigError(f"dataset.{option} {known}, not {getattr(self, option)}", f"dataset.{option}")
+        (default,) = (f.default for f in fields(self) if f.name == option)
+        hint = f"dataset.{option}={'null' if default is None else default}"
+        raise ConfigError(f"dataset.{option} {known}, not {getattr(self, option)}", f"dataset.{option}", hint)
 
 
 def noisy(clips_NTHW: np.ndarray, std: float, draw: torch.Generator) -> np.ndarray:
