@@ -10,6 +10,7 @@ import pandas as pd
 from prune_cli import pipeline
 from prune_cli.analysis import ablation
 from prune_cli.commands.finished import once
+from prune_cli.commands.request import check_used
 from prune_cli.commands.subjects import MEASURES, Subject, opened, subjects, titles
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
@@ -25,6 +26,8 @@ UNITS, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv
 
 def plan(words: Iterable[str], places: Places) -> list[Subject]:
     """The models to take apart, each once. Raises RequestError before any work starts."""
+    words = list(words)
+    check_used(words, "ablate")
     found = subjects(words, places)
     if min(len(subject.measures) for subject in found) < 2:
         raise RequestError("Figure 4 sets two measures of units against each other", "scorer", MEASURES)

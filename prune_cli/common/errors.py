@@ -68,7 +68,7 @@ def nearest(name: str, known: Iterable[str], before: str = "", after: str = "") 
     """
     known = sorted(known)
     begun = [option for option in known if name and option.startswith(name)]
-    close = begun or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or begun
     if close:
         return f"did you mean {before}{close[0]}{after}?"
     more = f" … ({len(known):,} in all)" if len(known) > LISTED else ""

@@ -17,6 +17,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.options import Option, comments, options_of
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
 
 TOP_LEVEL = ("seed", "mask", "scoring")
@@ -124,6 +125,17 @@ class Composer:
         """The sweep that the point's experiment carries: axis -> values."""
         grid = OmegaConf.to_container(self._hydra(self._experiment(point))).get("sweep") or {}  # type: ignore[union-attr]
         return {str(key): values if isinstance(values, list) else [values] for key, values in grid.items()}
+
+    def options(self, group: str, choice: str) -> list[Option]:
+        """The options of one choice of a group, with their defaults; an experiment has none. Raises ConfigError."""
+        if group not in SWEEPABLE:
+            return []
+        untyped = self._untyped(Point({group: self._catalogue.check(group, choice)}))
+        defaults = OmegaConf.to_container(self._typed_group(group, untyped))
+        assert isinstance(defaults, dict)
+        known = {str(key): None if value == "???" else value for key, value in defaults.items()}
+        described = comments(self._catalogue.text(f"{group}/{choice}"))
+        return options_of(self._part(group, untyped), known, described, f"{group}.")
 
     def typed(self, point: Point) -> DictConfig:
         """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""

@@ -65,7 +65,7 @@ def single(words: Iterable[str], catalogue: Catalogue, command: str) -> Point:
     words = list(words)
     fixed, axes = parse(words, catalogue)
     for key in axes:
-        hint = shlex.join(["prune-cli", "sweep", *words]) if command in SWEPT else f"prune-cli {command} for each value"
+        hint = shlex.join(["prune-cli", "sweep", *words]) if command in SWEPT else "a command for each value"
         raise ConfigError(f"{command} takes one value for {key}", key, hint)
     return fixed
 

@@ -86,7 +86,7 @@ class Video:
         folder, sizes = self._folder(home, sources), self._sizes(sources)
         clip_files.check(folder, sizes, self._command())
         identity = json.dumps(folder.identity, sort_keys=True)
-        hint = f"{self._command()} makes it"
+        hint = self._command()
         found = {split: ClipSplit(folder.path, split, sizes[split], identity, hint) for split in sizes}
         return Splits(found["train"], found.get("validation"), found["test"], self.classes)
 
