@@ -89,7 +89,16 @@ def test_every_command_is_understood(words: list[str]) -> None:
 def test_the_commands_shown_are_many_and_of_every_kind() -> None:
     """Or a change of their layout could hide them from these tests."""
     assert len(shown()) > 80
-    assert {words[0] for words in shown().values()} >= {*SINGLE, *USED, "sweep", "table", "shrink", "verify", "pack", "ls"}
+    assert {words[0] for words in shown().values()} >= {
+        *SINGLE,
+        *USED,
+        "sweep",
+        "table",
+        "shrink",
+        "verify",
+        "pack",
+        "ls",
+    }
 
 
 def test_every_target_of_make_exists() -> None:

@@ -34,7 +34,9 @@ class Compute:
         for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
-                raise ConfigError(f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known, f"compute.{name}="))
+                raise ConfigError(
+                    f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known, f"compute.{name}=")
+                )
         hints = {"checkpoint_steps": "compute.checkpoint_steps=null: only when a run is stopped"}  # what 0 could mean
         for name, low in (("threads", 1), ("checkpoint_steps", 1), ("processes", 1), ("workers", 0)):
             value = getattr(self, name)

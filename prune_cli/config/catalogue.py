@@ -50,7 +50,9 @@ class Catalogue:
         """Return `option` if the group has it. Raises ConfigError with the nearest name."""
         if option not in self.options[group]:
             raise ConfigError(
-                f"there is no {group} {option!r}", f"{group}={option}", nearest(option, self.options[group], f"{group}=")
+                f"there is no {group} {option!r}",
+                f"{group}={option}",
+                nearest(option, self.options[group], f"{group}="),
             )
         return option
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, SCMode
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
@@ -130,12 +130,11 @@ class Composer:
         """The options of one choice of a group, with their defaults; an experiment has none. Raises ConfigError."""
         if group not in SWEEPABLE:
             return []
-        untyped = self._untyped(Point({group: self._catalogue.check(group, choice)}))
-        defaults = OmegaConf.to_container(self._typed_group(group, untyped))
-        assert isinstance(defaults, dict)
-        known = {str(key): None if value == "???" else value for key, value in defaults.items()}
+        config = self.typed(Point({group: self._catalogue.check(group, choice)}))
+        part: Any = OmegaConf.to_container(config[group], resolve=True, structured_config_mode=SCMode.DICT)
+        defaults = {key: None if value == MISSING else value for key, value in part.items()}
         described = comments(self._catalogue.text(f"{group}/{choice}"))
-        return options_of(self._part(group, untyped), known, described, f"{group}.")
+        return options_of(self._part(group, config), defaults, described, f"{group}.")
 
     def typed(self, point: Point) -> DictConfig:
         """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""

@@ -128,7 +128,9 @@ class Sparsity:
         if not 0 <= self.percent < 100:
             raise ConfigError(f"sparsity is a percentage in [0, 100), not {self.percent:g}", "sparsity", "sparsity=98")
         if self.scope not in SCOPES:
-            raise ConfigError(f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES, "sparsity.scope="))
+            raise ConfigError(
+                f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES, "sparsity.scope=")
+            )
         if self.min_kept_per_tensor < 0:
             what, where = "sparsity.min_kept_per_tensor must be 0 or more", "sparsity.min_kept_per_tensor"
             raise ConfigError(what, where, f"{where}=0")

@@ -34,10 +34,14 @@ class TimmArch:
 
         base, _, tag = self.arch.partition(".")
         if not timm.is_model(base):
-            raise ConfigError(f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models(), "model.arch="))
+            raise ConfigError(
+                f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models(), "model.arch=")
+            )
         if tag and self.arch not in timm.list_pretrained(f"{base}.*"):
             tags = timm.list_pretrained(f"{base}.*")
-            raise ConfigError(f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags, "model.arch="))
+            raise ConfigError(
+                f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags, "model.arch=")
+            )
 
     @property
     def title(self) -> str:

@@ -122,7 +122,9 @@ def check_choices(keep: str, **chosen: tuple[str, tuple[str, ...]]) -> None:
     """Raise ConfigError for a value of `keep`, or of another option, that is none of those it knows."""
     for option, (value, known) in {"keep": (keep, KEEPS), **chosen}.items():
         if value not in known:
-            raise ConfigError(f"there is no {option} {value!r}", f"scorer.{option}", nearest(value, known, f"scorer.{option}="))
+            raise ConfigError(
+                f"there is no {option} {value!r}", f"scorer.{option}", nearest(value, known, f"scorer.{option}=")
+            )
 
 
 def ranked(measured: Mapping[str, Measured], keep: str) -> Scores:

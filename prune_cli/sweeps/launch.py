@@ -132,7 +132,9 @@ class Launcher:
         known = [str(key) for key in self._bare(loader) if str(key) not in OURS]
         for key, value in self.options.items():
             if key.split(".")[0] not in known:
-                hint = nearest(key, known, "--launcher-opt ", f"={value}") if known else "leave it out: it has no options"
+                hint = (
+                    nearest(key, known, "--launcher-opt ", f"={value}") if known else "leave it out: it has no options"
+                )
                 raise ConfigError(f"the launcher {self.name} has no option {key!r}", f"--launcher-opt {key}", hint)
             try:
                 replace(self, options={key: value})._config(loader, Path("/"))

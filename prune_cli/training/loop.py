@@ -135,7 +135,7 @@ class _Run:
             self._start = time.perf_counter() - self.at.seconds
             self.state.begin_epoch(self.at.epoch)
             self._train()
-            row = {"epoch": self.at.epoch + 1, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
+            row: Row = {"epoch": self.at.epoch + 1, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
             row |= self._evaluate() | {"seconds": self._seconds()}
             self.tracking.log(row, step=row["epoch"])
             self.at = self.at.after_epoch(row)
