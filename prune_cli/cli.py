@@ -6,6 +6,7 @@ Heavy imports stay inside, so that --help answers at once, and after the request
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.errors import PruneCliError, nearest, told
 from prune_cli.common.interrupts import guarded
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
 DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped
+MULTIRUN = ("-m", "--multirun")  # what Hydra's own programs call a sweep
 STOPPED = "stopped: the same command goes on from here"
 
 app = typer.Typer(
@@ -89,8 +91,14 @@ def ls(
     """List the config groups, or the options of one."""
     from prune_cli.commands.ls import ls as run
 
-    rows = run(group, Places(configs=config_dir))
-    show(dict(rows), json, lambda: print_table("", (group or "group", "what it is"), rows))
+    places = Places(configs=config_dir)
+    rows = run(group, places)
+    if json:
+        from prune_cli.commands.ls import as_json
+
+        print_json(as_json(group, places))
+    else:
+        print_table("", (group or "group", "what it is"), rows)
 
 
 @command(
@@ -239,7 +247,7 @@ def run_folder(
     from prune_cli.commands.run import run
 
     record = run(folder)
-    show(record, json, lambda: print(f"{record['hash']}  {record['accuracy_last']:.2f} %"))
+    show(record, json, lambda: print(f"{record['hash']}  test {record['accuracy_last']:.2f} %"))
 
 
 @command("verify", "verify", "verify runs/prune/HASH HASH", "verify --json")
@@ -307,9 +315,10 @@ def evaluate(
 ) -> None:
     """Load a finished run's model and measure it again."""
     from prune_cli.commands.evaluate import evaluate as measure
+    from prune_cli.commands.evaluate import show_evaluation
 
     found = measure(run, Places(runs=runs_dir, data=data_dir, configs=config_dir))
-    show(found, json, lambda: print_table("", list(found), [list(found.values())]))
+    show(found, json, lambda: show_evaluation(found))
 
 
 @command(
@@ -326,10 +335,10 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a dense model, from scratch unless model.weights says otherwise."""
-    from prune_cli.commands.request import from_scratch, job_of
+    from prune_cli.commands.request import job_of
 
     places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
-    job = job_of(from_scratch(words or []), places, "train")
+    job = job_of(words or [], places, "train")
     from prune_cli.commands.finished import show_runs
     from prune_cli.commands.train import train as run
 
@@ -375,9 +384,12 @@ def dynamics(
     json: Json = False,
 ) -> None:
     """Measure the LSTM's Lyapunov exponents, finite-time and long-run, as units are removed, and draw them beside accuracy."""
-    from prune_cli.commands.subjects import subjects
+    from prune_cli.commands.request import check_used
 
     places = Places(runs_dir, results_dir, data_dir, config_dir)
+    check_used(words or [], "dynamics")
+    from prune_cli.commands.subjects import subjects
+
     planned = subjects(words or [], places)
     from prune_cli.commands import dynamics as measured
 
@@ -396,10 +408,11 @@ def shrink(
     json: Json = False,
 ) -> None:
     """Make the smaller LSTM that removed units leave, and hold it against the masked one."""
+    from prune_cli.commands.shrink import show_shrunk
     from prune_cli.commands.shrink import shrink as run_shrink
 
     found = run_shrink(run, Places(runs=runs_dir, data=data_dir, configs=config_dir), export)
-    show(found, json, lambda: print_table("", ("what", "value"), list(found.items())))
+    show(found, json, lambda: show_shrunk(found))
 
 
 @command(
@@ -432,11 +445,12 @@ def main() -> None:
         with guarded():
             code = app(standalone_mode=False)
         if code == INTERRUPTED:  # Typer makes this of Ctrl-C
-            note(STOPPED)
+            _say_stopped()
     except PruneCliError as error:
         code = _fail(error.lines(), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail([STOPPED], INTERRUPTED)
+        code = INTERRUPTED
+        _say_stopped()
     except BrokenPipeError:
         code = _quiet_pipe()
     except Exception as error:
@@ -444,13 +458,31 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _say_stopped() -> None:
+    """Said once: of the runs of a sweep by the sweep, not by each of its processes."""
+    if sys.argv[1:2] != ["run"]:
+        note(STOPPED)
+
+
 def _unexpected(error: Exception) -> int:
     if hasattr(error, "format_message"):  # a wrong option or argument, found by Typer
-        command = " ".join(["prune-cli", *sys.argv[1:2]]) if len(sys.argv) > 2 else "prune-cli"
-        return _fail([f"error: {error.format_message()}", f"try: {command} --help"], 2)
+        return _fail([f"error: {error.format_message()}", f"try: {_instead(error)}"], 2)
     if os.environ.get(DEBUG):
         raise error
     return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
+
+
+def _instead(error: Exception) -> str:
+    """A hint after an option, an argument or a command that does not exist: what can be typed for it."""
+    typed, known = sys.argv[1:], [str(command.name) for command in app.registered_commands]
+    if getattr(error, "option_name", None) in MULTIRUN:
+        return shlex.join(["prune-cli", "sweep", *(word for word in typed[1:] if word not in MULTIRUN)])
+    if not typed or typed[0].startswith("-"):
+        return "prune-cli --help"
+    if typed[0] in known:
+        return f"prune-cli {typed[0]} --help"
+    hint = nearest(typed[0], known, "prune-cli ", " --help")
+    return hint if "prune-cli" in hint else "prune-cli --help"
 
 
 def _quiet_pipe() -> int:

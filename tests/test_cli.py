@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,12 @@ import torch
 from conftest import Answer, everything_in, reseal
 from safetensors.torch import load_file, save_file
 
+from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.overrides import parse
+from prune_cli.config.schema import GROUPS
 from prune_cli.models.sources import packaged_file
+from prune_cli.pipeline import composer
+from prune_cli.runs.places import Places
 
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
@@ -59,21 +66,34 @@ def test_a_wrong_option_is_refused_before_torch_is_imported() -> None:
 
 
 def test_ls_shows_the_groups_and_the_options_of_one(run: Run) -> None:
-    assert set(run("ls", "--json").json) == {
-        "model",
-        "dataset",
-        "scorer",
-        "sparsity",
-        "removal",
-        "control",
-        "recipe",
-        "compute",
-        "experiment",
-    }
-    options = run("ls", "scorer", "--json").json
-    assert {"grasp", "magnitude", "random", "snip", "snip_magnitude"} <= set(options)
-    assert all(options.values())
-    assert len(run("ls", "scorer").out.strip().splitlines()) == 1 + len(options)
+    found = run("ls", "--json").json
+    groups = {group["name"]: group for group in found["groups"]}
+    assert list(groups) == list(GROUPS)
+    assert (groups["recipe"]["default"], groups["experiment"]["default"]) == ("micro", None)
+    assert all(group["description"] and isinstance(group["choices"], list) for group in groups.values())
+    assert [option["name"] for option in found["options"]][:3] == ["seed", "mask", "scoring.batches"]
+    assert found["options"][3]["default"] == 128 and found["options"][3]["type"] == "int"
+    listed = run("ls", "scorer", "--json").json
+    choices = {choice["name"]: choice for choice in listed["choices"]}
+    assert list(choices) == groups["scorer"]["choices"]
+    assert all(choice["description"] for choice in choices.values())
+    (temperature,) = [option for option in choices["grasp"]["options"] if option["name"] == "scorer.temperature"]
+    assert (temperature["type"], temperature["default"]) == ("float", 1.0)
+    assert "report" in temperature["description"]
+    assert len(run("ls", "scorer").out.strip().splitlines()) == 1 + len(choices)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_that_ls_lists_can_be_typed(run: Run, group: str) -> None:
+    """With its own default, so that the listed names and defaults are those that count."""
+    for choice in run("ls", group, "--json").json["choices"]:
+        given = [option for option in choice["options"] if option["default"] is not None]
+        words = [f"{option['name']}={json.dumps(option['default'])}" for option in given]
+        missing = ["model.arch=vit_tiny_patch16_224"] if choice["name"] == "timm" else []
+        missing = ["sparsity.percent=97.3"] if choice["name"] == "custom" else missing
+        typed = parse([f"{group}={choice['name']}", *words, *missing], Catalogue())[0]
+        plain = parse([f"{group}={choice['name']}", *missing], Catalogue())[0]
+        assert composer(Places()).settings(typed).plain == composer(Places()).settings(plain).plain
 
 
 def test_build_data_writes_the_dataset_once(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +225,9 @@ def test_evaluate_measures_what_the_record_says(run: Run, here: Path) -> None:
     for name in (record["hash"], record["hash"][:6], str(here / "runs/prune" / record["hash"])):
         found = run("evaluate", name, "--json").json
         assert found["accuracy"] == record["accuracy_last"] == found["accuracy_recorded"]
+    head, row = run("evaluate", record["hash"]).out.splitlines()
+    assert head.split("  ")[-1].strip() == "Recorded [%]" and "Test [%]" in head
+    assert row.split()[2:] == [f"{found['loss']:.4f}", *[f"{record['accuracy_last']:.2f}"] * 2]
 
 
 def test_evaluate_finds_a_revived_weight(run: Run, here: Path) -> None:
@@ -232,7 +255,7 @@ def test_train_records_a_dense_run_and_exports_weights_that_prune_can_use(run: R
 def test_json_is_the_only_thing_on_stdout_and_plain_when_piped(run: Run) -> None:
     answer = run("prune", *SMOKE, "scorer=magnitude", "--json")
     assert answer.json["method"] == "magnitude"
-    assert "epoch 1/1" in answer.err
+    assert re.search(r"98 %, seed 0: epoch 1/1  loss \d\.\d{4}  validation \d+\.\d\d %  lr", answer.err)
     assert "\x1b" not in answer.out + answer.err + run("prune", *SMOKE, "scorer=magnitude").out
 
 
@@ -277,6 +300,25 @@ def test_a_wrong_request_is_answered_in_three_lines_and_writes_nothing(
     assert everything_in(here) == set()
 
 
+UNUSED = {  # words that mean something to other commands
+    "build-data": ("model=vit_micro", "recipe.epochs=1", "seed=1", "compute.workers=2"),
+    "score": ("recipe=micro", "recipe.epochs=1", "sparsity=90", "sparsity.scope=row", "control=shuffle", "mask=a"),
+    "train": ("scorer=snip", "scorer.alpha=1", "scoring.batches=2", "sparsity=90", "removal=readout", "mask=a"),
+    "drift": ("scorer=snip", "scorer=snip,grasp", "scoring.batches=2", "sparsity.scope=row", "control=reinit"),
+    "ablate": ("sparsity=50", "removal=readout", "control=shuffle", "mask=a"),
+    "dynamics": ("sparsity=50", "removal=readout", "control=shuffle", "mask=a"),
+}
+
+
+@pytest.mark.parametrize(("command", "word"), [(name, word) for name, words in UNUSED.items() for word in words])
+def test_a_word_that_the_command_does_not_use_is_refused(run: Run, here: Path, command: str, word: str) -> None:
+    answer = run(command, "dataset=mnist5k", word)
+    part = word.partition("=")[0].partition(".")[0]
+    assert (answer.code, answer.out, everything_in(here)) == (2, "", set())
+    assert answer.lines[:2] == [f"error: {command} has no use for {part}", f"where: {word}"]
+    assert answer.lines[2].startswith(f"try: leave it out: {command} looks at ")
+
+
 def test_damaged_files_are_wrong_requests_too(run: Run, here: Path) -> None:
     good = packaged_file("vit_micro").read_bytes()
     (here / "half.safetensors").write_bytes(good[: len(good) // 2])
@@ -300,13 +342,13 @@ def test_damaged_files_are_wrong_requests_too(run: Run, here: Path) -> None:
 def test_a_loss_that_turns_nan_stops_the_run_and_says_where(run: Run, here: Path) -> None:
     training = run("prune", *SMOKE, "scorer=magnitude", "recipe.optimizer=sgd", "recipe.lr=1e30")
     assert (training.code, len(training.lines) <= 3) == (1, True), training.err
-    assert "epoch 0, batch" in training.err
+    assert "epoch 1, batch" in training.err
     tensors = load_file(packaged_file("vit_micro"))
     tensors["blocks.2.mlp.fc1.weight"][0, 0] = float("nan")
     save_file(tensors, here / "nan.safetensors")
     scoring = run("prune", "recipe=smoke", "model.weights=nan.safetensors", "scorer=snip")
     assert (scoring.code, len(scoring.lines) <= 3) == (1, True), scoring.err
-    assert "scoring batch 0" in scoring.err
+    assert "scoring batch 1" in scoring.err
     magnitude = run("prune", "recipe=smoke", "model.weights=nan.safetensors", "scorer=magnitude")
     assert magnitude.code == 1
     assert "blocks.2.mlp.fc1.weight" in magnitude.err
@@ -327,7 +369,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
         patched.setattr(loop, "backward", stopping(loop.backward, stop))
         answer = run("prune", *SMOKE, "scorer=magnitude")
     assert answer.code == 130
-    assert len(answer.lines) <= 3
+    assert answer.lines == [
+        "a checkpoint is written: epoch 1, after batch 1",
+        "stopped: the same command goes on from here",
+    ]
     (folder,) = (here / "runs/prune").glob("[0-9a-f]*")
     assert {path.name for path in folder.iterdir()} == {
         *("status.json", "run.log", "checkpoint.json", "checkpoint-a.safetensors"),
@@ -336,6 +381,19 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
     again = run("prune", *SMOKE, "scorer=magnitude")
     assert again.code == 0 and "goes on from its checkpoint: epoch 1, after batch 1" in again.err
     assert everything_in(folder) == RUN
+
+
+def test_of_the_processes_of_a_sweep_the_sweep_says_that_they_stopped(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import prune_cli.commands.run as command
+
+    def stopped(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", stopped)
+    answer = run("run", "runs/prune/abc")
+    assert (answer.code, answer.err) == (130, "")
 
 
 def stopping(backward: Callable[..., float], stop: Callable[[], None]) -> Callable[..., float]:
@@ -364,7 +422,9 @@ def test_own_config_groups_are_added(run: Run, here: Path) -> None:
     (here / "mine/scorer/strong.yaml").write_text(
         "# The report's score with a strong magnitude term.\nname: snip_magnitude\nalpha: 0.5\n"
     )
-    assert "strong" in run("ls", "scorer", "--config-dir", "mine", "--json").json
+    listed = run("ls", "scorer", "--config-dir", "mine", "--json").json["choices"]
+    (strong,) = [choice for choice in listed if choice["name"] == "strong"]
+    assert [(option["name"], option["default"]) for option in strong["options"]] == [("scorer.alpha", 0.5)]
     record = pruned(run, "scorer=strong", "--config-dir", "mine")
     assert record["config"]["scorer"] == {"name": "snip_magnitude", "alpha": 0.5}
     assert pruned(run, "scorer.alpha=0.5")["hash"] == record["hash"]

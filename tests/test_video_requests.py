@@ -65,12 +65,12 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "clips cut and mixed": (("prune", *TE, "recipe.cutmix_alpha=1"), ("CutMix", "recipe.cutmix_alpha=0")),
     "clips mirrored": (("prune", *TE, "recipe.horizontal_flip=true"), ("mirrored", "recipe.horizontal_flip=false")),
     "a recipe for images": (("train", *VIDEO, "recipe=pretrain"), ("mirrored", "recipe.horizontal_flip")),
-    "a typo in keep": (("prune", *TE, "scorer.keep=lo"), ("scorer.keep", "did you mean 'low'")),
-    "a typo in source": (("prune", *TE, "scorer.source=labl"), ("scorer.source", "did you mean 'label'")),
-    "a typo in binning": (("prune", *TE, "scorer.binning=equl"), ("scorer.binning", "did you mean 'equal'")),
+    "a typo in keep": (("prune", *TE, "scorer.keep=lo"), ("did you mean scorer.keep=low?",)),
+    "a typo in source": (("prune", *TE, "scorer.source=labl"), ("did you mean scorer.source=label?",)),
+    "a typo in binning": (("prune", *TE, "scorer.binning=equl"), ("did you mean scorer.binning=equal?",)),
     "a typo in the kind of surrogates": (
         ("prune", *TE, "scorer.surrogate_kind=shifts"),
-        ("scorer.surrogate_kind", "did you mean 'shift'"),
+        ("did you mean scorer.surrogate_kind=shift?",),
     ),
     "what a unit tells of a label that never changes": (
         ("score", *TE, "scorer.source=label", "scorer.direction=from_unit"),
@@ -82,10 +82,10 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "a typo in direction": (
         ("prune", *TE, "scorer.direction=to_units"),
-        ("scorer.direction", "did you mean 'to_unit'"),
+        ("did you mean scorer.direction=to_unit?",),
     ),
-    "a typo in removal": (("prune", *TE, "removal=recurence"), ("removal=recurence", "did you mean 'recurrence'")),
-    "a typo in its kind": (("prune", *TE, "removal.kind=recurence"), ("removal.kind", "did you mean 'recurrence'")),
+    "a typo in removal": (("prune", *TE, "removal=recurence"), ("did you mean removal=recurrence?",)),
+    "a typo in its kind": (("prune", *TE, "removal.kind=recurence"), ("did you mean removal.kind=recurrence?",)),
     "an option of another measure": (
         ("prune", *VIDEO, "scorer=mutual_information", "scorer.lag=2"),
         ("no option 'scorer.lag'",),

@@ -12,6 +12,7 @@ from prune_cli.analysis import ablation, probe
 from prune_cli.analysis.claims import SHOWN, claims
 from prune_cli.analysis.probe import Probe
 from prune_cli.commands.finished import once
+from prune_cli.commands.request import check_used
 from prune_cli.commands.subjects import MEASURES, Subject, measure_name, opened, subjects, titles
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
@@ -28,6 +29,8 @@ UNITS, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv
 
 def plan(words: Iterable[str], places: Places) -> list[Subject]:
     """The models to take apart, each once. Raises RequestError before any work starts."""
+    words = list(words)
+    check_used(words, "ablate")
     found = subjects(words, places, BASELINES)
     if any(len(_informative(subject)) < 2 for subject in found):
         raise RequestError("Figure 4 sets two measures of units against each other", "scorer", MEASURES)

@@ -14,6 +14,7 @@ from torch import Tensor
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
 from prune_cli.commands.grid import Planned, jobs_of, settings_of
+from prune_cli.commands.request import check_used
 from prune_cli.commands.train import train
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
@@ -54,6 +55,8 @@ class Trained:
 
 def plan(words: Iterable[str], places: Places) -> Planned:
     """The dense training runs to compare, by hash, each once. Raises RequestError before any work starts."""
+    words = list(words)
+    check_used(words, "drift")
     points = settings_of(["sparsity=dense", *words], places, otherwise=_scales)
     return jobs_of(points, places, "train")
 

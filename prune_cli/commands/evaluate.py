@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError
+from prune_cli.common.terminal import print_table
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.weights import restore
@@ -45,6 +46,13 @@ def evaluate(run: str, places: Places) -> dict[str, Any]:
         "accuracy": measured.accuracy,
         "accuracy_recorded": found.record["accuracy_last"],
     }
+
+
+def show_evaluation(found: dict[str, Any]) -> None:
+    """Print what was measured again, on the test images, beside what the record says."""
+    columns = ("Run", "Test images", "Test loss", "Test [%]", "Recorded [%]")
+    numbers = (f"{found['loss']:.4f}", f"{found['accuracy']:.2f}", f"{found['accuracy_recorded']:.2f}")
+    print_table("", columns, [(found["run"], str(found["images"]), *numbers)])
 
 
 def stored(run: str, places: Places) -> Stored:

@@ -20,7 +20,7 @@ from prune_cli.runs.places import Places
 from prune_cli.runs.status import FAILED, RUNNING, STOPPED, begin, end, read_status
 from prune_cli.runs.store import RunFolder, finished
 
-COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Acc. [%]", "Best [%]", "Run")
+COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Test [%]", "Test, best epoch [%]", "Run")
 
 
 def once(
@@ -82,7 +82,7 @@ def enter(places: Places) -> None:
 
 
 def show_runs(records: list[dict[str, Any]], runs_dir: Path) -> None:
-    """Print the rows of finished runs on stdout: accuracy of the last epoch, and of the best."""
+    """Print the rows of finished runs on stdout: test accuracy of the last epoch, and of the best."""
     if any(record["smoke"] for record in records):
         note("smoke run: its figures mean nothing")
     print_table("", COLUMNS, [_row(record) for record in records])

@@ -29,7 +29,8 @@ def settings_of(
     catalogue, composer = Catalogue(places.configs), pipeline.composer(places)
     fixed, typed = parse(words, catalogue)
     if "experiment" in typed:
-        raise ConfigError("a sweep has one experiment", "experiment", "prune-cli sweep experiment=NAME")
+        first = typed["experiment"][0].choices.get("experiment", "null")
+        raise ConfigError("a sweep has one experiment", "experiment", f"prune-cli sweep experiment={first}")
     values: Mapping[str, list[Any]] = composer.grid(fixed)
     if otherwise is not None and not (typed or values):
         values = otherwise(composer.settings(fixed))

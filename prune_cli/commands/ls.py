@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.options import top_level
 from prune_cli.config.schema import GROUPS
 from prune_cli.runs.places import Places
 
@@ -26,5 +30,28 @@ def ls(group: str | None, places: Places) -> list[tuple[str, str]]:
     if group is None:
         return [(name, f"{WHAT[name]}: {', '.join(catalogue.options[name])}") for name in GROUPS]
     if group not in GROUPS:
-        raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS))
+        raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS, "prune-cli ls "))
     return list(catalogue.options[group].items())
+
+
+def as_json(group: str | None, places: Places) -> dict[str, Any]:
+    """The groups with the names of their choices, and the options outside of them; or the choices of `group`, each with
+    its options: name, type, default and description. Raises ConfigError for an unknown group."""
+    catalogue = Catalogue(places.configs)
+    if group is not None:
+        return {"group": group, "default": catalogue.defaults[group], "choices": _choices(group, catalogue, places)}
+    groups = [
+        {"name": name, "default": catalogue.defaults[name], "description": WHAT[name], "choices": list(choices)}
+        for name, choices in catalogue.options.items()
+    ]
+    return {"groups": groups, "options": [asdict(option) for option in top_level(catalogue.text("config"))]}
+
+
+def _choices(group: str, catalogue: Catalogue, places: Places) -> list[dict[str, Any]]:
+    from prune_cli.pipeline import composer  # brings torch in
+
+    options = composer(places).options
+    return [
+        {"name": name, "description": what, "options": [asdict(option) for option in options(group, name)]}
+        for name, what in catalogue.options[group].items()
+    ]

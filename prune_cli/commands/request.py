@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.config.catalogue import Catalogue
-from prune_cli.config.overrides import single
+from prune_cli.config.overrides import TOP, single
 from prune_cli.config.schema import Settings
 from prune_cli.runs.places import Places
 
@@ -15,8 +15,34 @@ if TYPE_CHECKING:  # at run time it would bring torch in before the request is r
     from prune_cli.pipeline import Job
 
 
+DENSE = ("model", "dataset", "recipe", "compute", "seed")
+MEASURING = (*DENSE, "scorer", "scoring")
+USED = {  # what each command looks at, beside `experiment`; those that are not here look at everything
+    "build-data": ("dataset",),
+    "score": ("model", "dataset", "scorer", "scoring", "removal", "compute", "seed"),
+    **dict.fromkeys(("train", "drift"), DENSE),
+    **dict.fromkeys(("ablate", "dynamics"), MEASURING),
+}
+
+
+def check_used(words: Iterable[str], command: str) -> None:
+    """Raise ConfigError for a word that would change nothing, such as the scorer of a dense training run.
+
+    An experiment may serve several commands and choose more than one of them uses: its choices pass.
+    """
+    used = USED.get(command, TOP)
+    for word in words:
+        top = word.partition("=")[0].partition(".")[0]
+        if top in TOP and top not in (*used, "experiment"):
+            hint = f"leave it out: {command} looks at {', '.join(used)}"
+            raise ConfigError(f"{command} has no use for {top}", word, hint)
+
+
 def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
     """The settings of the one run that was asked for. Raises ConfigError before torch is even imported where it can."""
+    words = list(words)
+    check_used(words, command)
+    words = from_scratch(words) if command == "train" else words
     point = single(words, Catalogue(places.configs), command)
     from prune_cli.pipeline import composer
 

@@ -28,7 +28,7 @@ def run(folder: Path) -> dict[str, Any]:
     try:
         request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        hint = "prune-cli sweep writes requests; for one run type prune-cli prune"
+        hint = "a sweep writes requests; for one run: prune-cli prune"
         raise RequestError(f"there is no {REQUEST} to follow", str(folder), hint) from None
     try:
         return _follow(request, folder)

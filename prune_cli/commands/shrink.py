@@ -11,7 +11,7 @@ from torch import nn
 from prune_cli import pipeline
 from prune_cli.commands.evaluate import Stored, stored
 from prune_cli.common.errors import PruneCliError, RequestError
-from prune_cli.common.terminal import note
+from prune_cli.common.terminal import note, print_table
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import tensors_of
@@ -51,6 +51,13 @@ def shrink(run: str, places: Places, export: Path | None = None) -> dict[str, An
     name = found.record["model"]
     note(f"to use it: model={name} model.units={units} model.weights={to}")
     return result
+
+
+def show_shrunk(found: dict[str, Any]) -> None:
+    """Print what the smaller LSTM saves, and how near its answers are; accuracies in percent, on the test clips."""
+    shown = {key: f"{value:.2f} %" for key, value in found.items() if key.startswith("accuracy")}
+    shown |= {"largest_difference": f"{found['largest_difference']:.1e}"}
+    print_table("", ("what", "value"), list((found | shown).items()))
 
 
 def _check(found: Stored) -> None:

@@ -82,7 +82,7 @@ def _teller(planned: Planned, done: int) -> Tell:
         ended += 1
         title = pipeline.title(planned[folder.name][1])
         record = read_manifest(folder) if state == DONE else None
-        came = f"{record['accuracy_last']:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
+        came = f"test {record['accuracy_last']:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
         note(f"[{ended}/{len(planned)}] {title}: {came}")
 
     return tell

@@ -26,7 +26,7 @@ def there(runs_dir: Path, records: Iterable[str]) -> list[Path]:
     """Every run folder that holds one of these records. Raises RequestError where there is none."""
     found = {path.parent for record in records for path in runs_dir.glob(f"*/*/{record}")}
     if not found:
-        raise RequestError("there is no run", str(runs_dir), "--runs-dir DIR, or prune-cli prune")
+        raise RequestError("there is no run", str(runs_dir), "prune-cli prune")
     return sorted(found)
 
 

@@ -34,16 +34,19 @@ class Compute:
         for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
-                raise ConfigError(f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known))
-        hints = {"checkpoint_steps": "compute.checkpoint_steps=null: only when a run is stopped"}
+                raise ConfigError(
+                    f"there is no {name} {value!r}", f"compute.{name}", nearest(value, known, f"compute.{name}=")
+                )
+        hints = {"checkpoint_steps": "compute.checkpoint_steps=null: only when a run is stopped"}  # what 0 could mean
         for name, low in (("threads", 1), ("checkpoint_steps", 1), ("processes", 1), ("workers", 0)):
             value = getattr(self, name)
             if value is not None and value < low:
                 what, where = f"compute.{name} must be {low} or more", f"compute.{name}={value}"
-                raise ConfigError(what, where, hints.get(name))
+                raise ConfigError(what, where, hints.get(name, f"compute.{name}={low}"))
 
         if self.threads is not None and self.threads > MOST_THREADS:
-            raise ConfigError(f"compute.threads must be {MOST_THREADS} or fewer", f"compute.threads={self.threads}")
+            what, hint = f"compute.threads must be {MOST_THREADS} or fewer", f"compute.threads={MOST_THREADS}"
+            raise ConfigError(what, f"compute.threads={self.threads}", hint)
 
     @property
     def memory_format(self) -> torch.memory_format:

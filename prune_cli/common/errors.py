@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 30  # names that a hint lists at most
+
 
 class PruneCliError(Exception):
     """A failure while working (exit code 1).
@@ -58,8 +60,15 @@ class SelectionError(RequestError):
     """A mask with the wanted properties does not exist."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint: the known name that looks most like `name`, else all of them."""
+def nearest(name: str, known: Iterable[str], before: str = "", after: str = "") -> str:
+    """A hint: the known name that looks most like `name`, as it is typed; else the known names.
+
+    before, after: what is typed around it, such as `scorer=`.
+    """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    begun = [option for option in known if name and option.startswith(name)]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or begun
+    if close:
+        return f"did you mean {before}{close[0]}{after}?"
+    more = f" … ({len(known):,} in all)" if len(known) > LISTED else ""
+    return f"known: {', '.join(known[:LISTED])}{more}"

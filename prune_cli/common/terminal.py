@@ -120,7 +120,7 @@ class EpochProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}  acc {task.fields[accuracy]}"),
+            TextColumn("loss {task.fields[loss]}  {task.fields[accuracy]}"),
             TimeRemainingColumn(),
             console=STDERR,
             disable=not self._live,
@@ -145,11 +145,12 @@ class EpochProgress:
         """One training step is done."""
         self._bar.update(self._task, advance=1, loss=f"{loss:.3f}")
 
-    def epoch(self, row: dict[str, Any], accuracy: float) -> None:
-        """One epoch is done: `row` is its line of metrics.csv."""
-        self._bar.update(self._task, accuracy=f"{accuracy:.2f} %")
+    def epoch(self, row: dict[str, Any], split: str) -> None:
+        """One epoch is done: `row` is its line of metrics.csv, `split` the one whose accuracy is shown."""
+        accuracy = f"{split} {row[f'{split}_accuracy']:.2f} %"
+        self._bar.update(self._task, accuracy=accuracy)
         LOG.log(
             logging.DEBUG if self._live else logging.INFO,  # a live bar shows it already
-            f"{self._title}: epoch {row['epoch'] + 1}/{self._epochs}  loss {row['train_loss']:.4f}"
-            f"  accuracy {accuracy:.2f} %  lr {row['lr']:.2e}  {row['seconds']:.1f} s",
+            f"{self._title}: epoch {row['epoch']}/{self._epochs}  loss {row['train_loss']:.4f}"
+            f"  {accuracy}  lr {row['lr']:.2e}  {row['seconds']:.1f} s",
         )

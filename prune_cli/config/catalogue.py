@@ -34,11 +34,25 @@ class Catalogue:
         """group -> option -> what it is, in one line."""
         return {group: self._group(group) for group in GROUPS}
 
+    @cached_property
+    def defaults(self) -> dict[str, str | None]:
+        """group -> the option that is taken where none is typed; None for an experiment."""
+        listed = yaml.safe_load(self.text("config"))["defaults"]
+        return {group: option for entry in listed if isinstance(entry, dict) for group, option in entry.items()}
+
+    def text(self, name: str) -> str:
+        """The YAML of `config`, or of GROUP/OPTION."""
+        users = self.config_dir / f"{name}.yaml" if self.config_dir else None
+        file = users if users and users.is_file() else resources.files("prune_cli.configs") / f"{name}.yaml"
+        return file.read_bytes().decode(errors="replace")
+
     def check(self, group: str, option: str) -> str:
         """Return `option` if the group has it. Raises ConfigError with the nearest name."""
         if option not in self.options[group]:
             raise ConfigError(
-                f"there is no {group} {option!r}", f"{group}={option}", nearest(option, self.options[group])
+                f"there is no {group} {option!r}",
+                f"{group}={option}",
+                nearest(option, self.options[group], f"{group}="),
             )
         return option
 

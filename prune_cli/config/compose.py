@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, SCMode
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.options import Option, comments, options_of
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
 
 TOP_LEVEL = ("seed", "mask", "scoring")
@@ -93,12 +95,21 @@ class Composer:
             )
         except OmegaConfBaseException as error:
             raise _explained(error) from None
+        plain = self._completed(plain, point)
         for part in PARTS:
             node = config._get_node(part)
             self._seen[_key(part, point)] = _named(
                 OmegaConf.to_yaml(node) if isinstance(node, DictConfig) else str(node)
             )
-        return plain  # type: ignore[return-value]
+        return plain
+
+    def _completed(self, plain: Any, point: Point) -> dict[str, Any]:
+        """The values, after each part whose class has `complete` was shown which of its options were typed."""
+        typed = [key.partition(".") for key in point.values]
+        for part in SWEEPABLE:
+            if (complete := getattr(self._part(part, plain), "complete", None)) is not None:
+                plain[part] = complete(plain[part], {option for top, _, option in typed if top == part})
+        return plain
 
     def from_plain(self, plain: Any) -> Settings:
         """The settings that a run's config.yaml holds. Raises ConfigError for a value out of range."""
@@ -115,6 +126,16 @@ class Composer:
         grid = OmegaConf.to_container(self._hydra(self._experiment(point))).get("sweep") or {}  # type: ignore[union-attr]
         return {str(key): values if isinstance(values, list) else [values] for key, values in grid.items()}
 
+    def options(self, group: str, choice: str) -> list[Option]:
+        """The options of one choice of a group, with their defaults; an experiment has none. Raises ConfigError."""
+        if group not in SWEEPABLE:
+            return []
+        config = self.typed(Point({group: self._catalogue.check(group, choice)}))
+        part: Any = OmegaConf.to_container(config[group], resolve=True, structured_config_mode=SCMode.DICT)
+        defaults = {key: None if value == MISSING else value for key, value in part.items()}
+        described = comments(self._catalogue.text(f"{group}/{choice}"))
+        return options_of(self._part(group, config), defaults, described, f"{group}.")
+
     def typed(self, point: Point) -> DictConfig:
         """The config of one point, every node typed by its dataclass, interpolations not yet resolved."""
         untyped = self._untyped(point)
@@ -124,10 +145,10 @@ class Composer:
             for key in TOP_LEVEL:
                 config[key] = top._get_node(key)
             OmegaConf.set_struct(config, True)
-            for key, value in point.values.items():
-                OmegaConf.update(config, key, value, merge=False)
         except OmegaConfBaseException as error:
             raise _explained(error) from None
+        for key, value in point.values.items():
+            _set(config, key, value)
         return config
 
     def _untyped(self, point: Point) -> DictConfig:
@@ -182,7 +203,35 @@ def _check(config: DictConfig, words: tuple[str, ...]) -> None:
             raise ConfigError(f"there is no option {key!r}", " ".join(words), hint)
     for key in (*SWEEPABLE, "sweep"):
         if not isinstance(config.get(key, {}), DictConfig | dict):
-            raise ConfigError(f"{key} holds no KEY: VALUE lines", " ".join(words), "see prune-cli ls")
+            raise ConfigError(f"{key} holds no KEY: VALUE lines", " ".join(words), "prune-cli ls")
+
+
+def _set(config: DictConfig, key: str, value: Any) -> None:
+    """Give one option its typed value. Raises ConfigError, with what could be typed instead."""
+    instead = _word_before(config, key)
+    try:
+        OmegaConf.update(config, key, value, merge=False)
+    except OmegaConfBaseException as error:
+        raise _explained(error, instead=instead, value=_text(value)) from None
+
+
+def _word_before(config: DictConfig, key: str) -> str:
+    """KEY=VALUE as it stands: for a group its first option, for what lies inside a single value that value."""
+    above = key.rpartition(".")[0]
+    if above and not isinstance(OmegaConf.select(config, above), DictConfig):
+        return _word_before(config, above)
+    if OmegaConf.is_missing(config if not above else OmegaConf.select(config, above), key.rpartition(".")[2]):
+        return f"{key}=VALUE"
+    value = OmegaConf.select(config, key)
+    if isinstance(value, DictConfig):
+        return _word_before(config, f"{key}.{next(option for option in map(str, value) if option != 'name')}")
+    return f"{key}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    """A value as it is typed."""
+    plain = OmegaConf.to_container(value) if isinstance(value, ListConfig | DictConfig) else value
+    return json.dumps(plain, separators=(",", ":")).strip('"').replace('"', "'")
 
 
 def _check_size(plain: Mapping[str, Any], above: str = "") -> None:
@@ -191,7 +240,8 @@ def _check_size(plain: Mapping[str, Any], above: str = "") -> None:
         if isinstance(value, Mapping):
             _check_size(value, f"{above}{key}.")
         elif isinstance(value, int) and abs(value) > LARGEST and key != "seed":
-            raise ConfigError(f"{above}{key} lies within ±{LARGEST:,}", f"{above}{key}={value}")
+            what, where = f"{above}{key} lies within ±{LARGEST:,}", f"{above}{key}={value}"
+            raise ConfigError(what, where, f"a number nearer to 0, {LARGEST} at most")
 
 
 def _typed(dataclass: type, options: dict[str, Any]) -> DictConfig:
@@ -236,12 +286,16 @@ def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1 if isinstance(error, YAMLError) else 0]
 
 
-def _explained(error: OmegaConfBaseException, group: str | None = None) -> ConfigError:
-    """The same error in the words of the command line."""
+def _explained(
+    error: OmegaConfBaseException, group: str | None = None, instead: str | None = None, value: str | None = None
+) -> ConfigError:
+    """OmegaConf's error in the words of the command line. value: what was typed; instead: a word that fits."""
     key = ".".join(part for part in (group, error.full_key) if part)
     node = error.parent_node
     name = key.rsplit(".", 1)[-1]
     if isinstance(node, DictConfig) and name and name not in node.keys():  # noqa: SIM118 - a missing value is not `in` it
         known = [str(option) for option in node if option != "name"]
-        return ConfigError(f"there is no option {key!r}", key, nearest(name, known) if known else "it has no options")
-    return ConfigError(_line(error), key, f"{key}=VALUE" if key else None)
+        around = ("", "") if value is None else (key.removesuffix(name), f"={value}")  # a file's, or typed
+        hint = nearest(name, known, *around) if known else "leave it out: this part has no options"
+        return ConfigError(f"there is no option {key!r}", key, hint)
+    return ConfigError(_line(error), key, instead or (f"{key}=VALUE" if key else None))

@@ -1,12 +1,15 @@
 """The one place where overrides are read: Hydra's grammar, made to fit what people type.
 
 `sparsity=98` is a number to Hydra and refused as the name of an option; here it is the option 98, and a number that
-has no file becomes `sparsity=custom sparsity.percent=…`. Sweeps (`a,b`, `range(…)`, `choice(…)`, `glob(…)`) become axes.
+has no file becomes `sparsity=custom sparsity.percent=…`. One between 0 and 1 is refused, for it looks like a share:
+less than a percent is typed as `sparsity.percent=…`. Sweeps (`a,b`, `range(…)`, `choice(…)`, `glob(…)`) become axes.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +22,7 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.schema import GROUPS, Point
 
 TOP = (*GROUPS, "scoring", "seed", "mask")
+SWEPT = ("prune", "train")  # the commands of one run that a sweep makes too
 MOST = 10_000  # values of one range
 Axes = dict[str, list[Point]]
 
@@ -33,7 +37,7 @@ def parse(words: Iterable[str], catalogue: Catalogue) -> tuple[Point, Axes]:
         keys = {key}.union(*(point.values for point in points))  # sparsity=97.3 gives sparsity.percent too
         for twice in sorted(keys & seen):
             line = override.input_line
-            raise ConfigError(f"{twice} is given twice", line, f"one {twice}=…; a sweep takes {twice}=a,b")
+            raise ConfigError(f"{twice} is given twice", line, f"one of the two; a sweep takes {twice}=a,b")
         seen |= keys
         if override.is_sweep_override():
             axes[key] = points
@@ -47,18 +51,22 @@ def axis(key: str, values: Iterable[Any], catalogue: Catalogue) -> list[Point]:
     if key in GROUPS:
         return [_choose(key, value, catalogue) for value in values]
     top, _, option = key.partition(".")
+    values = list(values)
     if top not in TOP:
-        raise ConfigError(f"there is no option {key!r}", key, nearest(top, TOP))
+        after = f"{'.' if option else ''}{option}={','.join(map(str, values))}"
+        raise ConfigError(f"there is no option {key!r}", key, nearest(top, TOP, after=after))
     if top in GROUPS and option == "name":
-        raise ConfigError(f"the name of a {top} cannot be changed", key, f"{top}=NAME chooses another one")
+        raise ConfigError(f"the name of a {top} cannot be changed", key, f"prune-cli ls {top}")
     return [Point(values={key: value}) for value in values]
 
 
 def single(words: Iterable[str], catalogue: Catalogue, command: str) -> Point:
     """As `parse`, for a command that makes one run. Raises ConfigError where a sweep is typed."""
+    words = list(words)
     fixed, axes = parse(words, catalogue)
     for key in axes:
-        raise ConfigError(f"{command} takes one value for {key}", key, f"prune-cli sweep {key}=…")
+        hint = shlex.join(["prune-cli", "sweep", *words]) if command in SWEPT else "a command for each value"
+        raise ConfigError(f"{command} takes one value for {key}", key, hint)
     return fixed
 
 
@@ -68,17 +76,26 @@ def _read(word: str) -> Override:
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        raise ConfigError("this is not KEY=VALUE", word, "quote a value with odd characters: key='a value'") from None
+        raise ConfigError("this is not KEY=VALUE", word, _well_formed(word)) from None
     if override.key_or_group.split(".")[0] == "hydra":
-        raise ConfigError("Hydra's own settings cannot be changed", word, "see prune-cli COMMAND --help")
+        raise ConfigError("Hydra's own settings cannot be changed", word, "prune-cli ls")
     if override.type != OverrideType.CHANGE or override.package is not None:
-        raise ConfigError("only KEY=VALUE is understood, not +, ~ or @", word, "prune-cli ls shows the groups")
+        raise ConfigError("only KEY=VALUE is understood, not +, ~ or @", word, "prune-cli ls")
     return override
+
+
+def _well_formed(word: str) -> str:
+    """A hint: the word as the shell and Hydra both take it, where it is clear what was meant."""
+    key, equals, value = word.partition("=")
+    if equals and re.fullmatch(r"[\w.]+", key) and not set("'\"$`\\!") & set(value):
+        return f"\"{key}='{value}'\", in both pairs of quotes: the shell takes one of them away"
+    return f"prune-cli ls {key}" if key in GROUPS else "such as scorer=snip"
 
 
 def _values(override: Override, catalogue: Catalogue) -> list[Any]:
     if override.value_type == ValueType.INTERVAL_SWEEP:
-        raise ConfigError("an interval has no end of values", override.input_line, "choice(a,b) or range(start,stop)")
+        hint = f"'{override.key_or_group}=range(0,1,0.1)', or other values"
+        raise ConfigError("an interval has no end of values", override.input_line, hint)
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return _glob(override, catalogue)
     if not override.is_sweep_override():
@@ -86,7 +103,7 @@ def _values(override: Override, catalogue: Catalogue) -> list[Any]:
     _check_length(override)
     values = list(override.sweep_iterator(transformer=Override._convert_value))  # quoted words as plain ones
     if not values:
-        raise ConfigError("this range is empty", override.input_line, "range(start,stop) with start < stop")
+        raise ConfigError("this range is empty", override.input_line, "a stop beyond the start")
     return values
 
 
@@ -100,7 +117,7 @@ def _check_length(override: Override) -> None:
     except ArithmeticError:
         steps = math.inf
     if not steps <= MOST:
-        hint = "range(start,stop,step) with a smaller stop or a larger step"
+        hint = "a smaller stop or a larger step"
         raise ConfigError(f"this range has more than {MOST:,} values", override.input_line, hint)
 
 
@@ -108,7 +125,8 @@ def _glob(override: Override, catalogue: Catalogue) -> list[str]:
     pattern, group = override.value(), override.key_or_group
     names: list[str] = pattern.filter(list(catalogue.options.get(group, {}))) if isinstance(pattern, Glob) else []
     if not names:
-        raise ConfigError("this glob names no option", override.input_line, f"prune-cli ls {group}")
+        hint = f"prune-cli ls {group}" if group in GROUPS else "the values themselves: a glob names options of a group"
+        raise ConfigError("this glob names no option", override.input_line, hint)
     return names
 
 
@@ -119,6 +137,9 @@ def _choose(group: str, value: Any, catalogue: Catalogue) -> Point:
     if percent is None:
         return Point({group: catalogue.check(group, str(value))})
     names = [name for name in catalogue.options[group] if _number(name) == percent]
+    if not names and 0 < percent < 1:
+        hint = f"did you mean sparsity={100 * percent:g}? For {percent:g} % type sparsity.percent={percent:g}"
+        raise ConfigError(f"sparsity is a percentage, and {percent:g} looks like a share", f"sparsity={value}", hint)
     return Point({group: names[0]}) if names else Point({group: "custom"}, {"sparsity.percent": percent})
 
 

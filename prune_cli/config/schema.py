@@ -37,7 +37,8 @@ class Scoring:
         for name in ("batches", "batch_size", "micro_batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"scoring.{name} must be 1 or more, not {value}", f"scoring.{name}")
+                hint = f"scoring.{name}={getattr(Scoring, name) or 1}"
+                raise ConfigError(f"scoring.{name} must be 1 or more, not {value}", f"scoring.{name}", hint)
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,10 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
 
     Raises DataError that names what is damaged or missing; `command` makes it again.
     """
-    hint = f"{command} makes it again"
     try:
         manifest = folder.manifest()
     except (PruneCliError, AttributeError) as error:  # an AttributeError where its JSON is no object
-        raise _damaged(folder.path / MANIFEST, str(error), hint) from None
+        raise _damaged(folder.path / MANIFEST, str(error), command) from None
     if manifest is None:
         return None
     for name in _names(sizes):
@@ -76,10 +75,10 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
         if size != expected or size is None:
             known = f"{expected:,}" if isinstance(expected, int) else f"{expected}"
             found = "it is gone" if size is None else f"{size:,} bytes, not {known}"
-            raise _damaged(path, found, hint)
+            raise _damaged(path, found, command)
     for split, size_NTHW in sizes.items():
-        _check_header(folder.path / f"{split}-clips.npy", size_NTHW, hint)
-        _check_header(folder.path / f"{split}-labels.npy", size_NTHW[:2], hint)
+        _check_header(folder.path / f"{split}-clips.npy", size_NTHW, command)
+        _check_header(folder.path / f"{split}-labels.npy", size_NTHW[:2], command)
     return manifest
 
 

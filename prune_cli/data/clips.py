@@ -86,7 +86,7 @@ class Video:
         folder, sizes = self._folder(home, sources), self._sizes(sources)
         clip_files.check(folder, sizes, self._command())
         identity = json.dumps(folder.identity, sort_keys=True)
-        hint = f"{self._command()} makes it"
+        hint = self._command()
         found = {split: ClipSplit(folder.path, split, sizes[split], identity, hint) for split in sizes}
         return Splits(found["train"], found.get("validation"), found["test"], self.classes)
 
@@ -155,7 +155,9 @@ class Video:
         return shlex.join(["prune-cli", "build-data", f"dataset={self.name}", *words])
 
     def _refuse(self, option: str, known: str) -> None:
-        raise ConfigError(f"dataset.{option} {known}, not {getattr(self, option)}", f"dataset.{option}")
+        (default,) = (f.default for f in fields(self) if f.name == option)
+        hint = f"dataset.{option}={'null' if default is None else default}"
+        raise ConfigError(f"dataset.{option} {known}, not {getattr(self, option)}", f"dataset.{option}", hint)
 
 
 def noisy(clips_NTHW: np.ndarray, std: float, draw: torch.Generator) -> np.ndarray:

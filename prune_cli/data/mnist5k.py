@@ -99,4 +99,4 @@ def _unknown() -> DataError:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError("this file is damaged", str(path), "prune-cli build-data dataset=mnist5k makes it again")
+    return DataError("this file is damaged", str(path), "prune-cli build-data dataset=mnist5k")

@@ -38,7 +38,11 @@ def check_train_images(images: int | None, at_most: int | None = None) -> None:
     """Raise ConfigError unless the number of training images lies in 1 … at_most; None is all of them."""
     if images is not None and (images < 1 or (at_most is not None and images > at_most)):
         known = "1 or more" if at_most is None else f"1 … {at_most:,}"
-        raise ConfigError(f"the number of training images is {known}, not {images:,}", "dataset.train_images")
+        what, hint = (
+            f"the number of training images is {known}, not {images:,}",
+            "dataset.train_images=null: all of them",
+        )
+        raise ConfigError(what, "dataset.train_images", hint)
 
 
 def only(split: S, images: int | None, name: str) -> S:

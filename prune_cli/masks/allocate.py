@@ -100,7 +100,7 @@ def check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
         raise SelectionError(
             f"{len(scores)} tensors × {floor} weights are more than the {kept} that are kept",
             "sparsity.min_kept_per_tensor",
-            f"at most {kept // len(scores)}",
+            f"sparsity.min_kept_per_tensor={kept // len(scores)} or less",
         )
 
 
@@ -128,9 +128,12 @@ class Sparsity:
         if not 0 <= self.percent < 100:
             raise ConfigError(f"sparsity is a percentage in [0, 100), not {self.percent:g}", "sparsity", "sparsity=98")
         if self.scope not in SCOPES:
-            raise ConfigError(f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES))
+            raise ConfigError(
+                f"there is no scope {self.scope!r}", "sparsity.scope", nearest(self.scope, SCOPES, "sparsity.scope=")
+            )
         if self.min_kept_per_tensor < 0:
-            raise ConfigError("sparsity.min_kept_per_tensor must be 0 or more", "sparsity.min_kept_per_tensor")
+            what, where = "sparsity.min_kept_per_tensor must be 0 or more", "sparsity.min_kept_per_tensor"
+            raise ConfigError(what, where, f"{where}=0")
         if self.pattern is not None and self.percent > 0:
             self._check_pattern(self.pattern)
 

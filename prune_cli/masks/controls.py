@@ -30,7 +30,9 @@ class Control:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigError(f"there is no control {self.kind!r}", "control.kind", nearest(self.kind, KINDS))
+            raise ConfigError(
+                f"there is no control {self.kind!r}", "control.kind", nearest(self.kind, KINDS, "control.kind=")
+            )
 
 
 def control_mask(kind: str, mask: Mapping[str, Tensor], parameters: Mapping[str, Tensor], seed: int) -> Mask:

@@ -28,15 +28,20 @@ class TimmArch:
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
-            raise ConfigError("model.image_size must be 1 or more", f"model.image_size={self.image_size}")
+            what, hint = "model.image_size must be 1 or more", "model.image_size=null: the architecture's own"
+            raise ConfigError(what, f"model.image_size={self.image_size}", hint)
         import timm
 
         base, _, tag = self.arch.partition(".")
         if not timm.is_model(base):
-            raise ConfigError(f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models()))
+            raise ConfigError(
+                f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models(), "model.arch=")
+            )
         if tag and self.arch not in timm.list_pretrained(f"{base}.*"):
             tags = timm.list_pretrained(f"{base}.*")
-            raise ConfigError(f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags))
+            raise ConfigError(
+                f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags, "model.arch=")
+            )
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,8 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
     """
     settings, method = job.settings, job.method
     if kind == "train" and settings.mask is not None:
-        raise RequestError(
-            "a dense training run has no use for a mask", f"mask={settings.mask}", "prune-cli prune mask=…"
-        )
+        word = f"mask={settings.mask}"
+        raise RequestError("a dense training run has no use for a mask", word, shlex.join(["prune-cli", "prune", word]))
     identity = prune_identity(job) if kind == "prune" else train_identity(job)
     folder = RunFolder.of(Path(), kind, identity)
     prunable, kept, sparsity = _counts(job, parameters)

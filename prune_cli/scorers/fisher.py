@@ -32,7 +32,9 @@ class Fisher:
 
     def __post_init__(self) -> None:
         if self.chunk_mib < 1:
-            raise ConfigError(f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib")
+            raise ConfigError(
+                f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib", "scorer.chunk_mib=1024"
+            )
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""

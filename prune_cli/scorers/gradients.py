@@ -109,11 +109,11 @@ def check_finite(values: Tensor, what: str) -> None:
 
 @contextmanager
 def numbered(number: int) -> Iterator[None]:
-    """Let a NumericalError say in which batch it arose."""
+    """Let a NumericalError say in which batch it arose; number: from 0, shown from 1."""
     try:
         yield
     except NumericalError as error:
-        raise NumericalError(error.what, f"scoring batch {number}", "check the weights and the images") from None
+        raise NumericalError(error.what, f"scoring batch {number + 1}", "check the weights and the images") from None
 
 
 def _loss(model: nn.Module, x: Tensor, y: Tensor, temperature: float) -> Tensor:

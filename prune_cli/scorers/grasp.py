@@ -33,7 +33,8 @@ class Grasp:
                 f"temperature must be above 0, not {self.temperature}", "scorer.temperature", "scorer.temperature=1"
             )
         if self.chunk_mib < 1:
-            raise ConfigError(f"chunk_mib must be 1 or more, not {self.chunk_mib}", "scorer.chunk_mib")
+            what = f"chunk_mib must be 1 or more, not {self.chunk_mib}"
+            raise ConfigError(what, "scorer.chunk_mib", "scorer.chunk_mib=384")
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""

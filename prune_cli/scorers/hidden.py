@@ -70,7 +70,8 @@ class InformationScorer(UnitScorer):
         )
         for name, low in self.least.items():
             if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be {low} or more, not {getattr(self, name)}", f"scorer.{name}")
+                what = f"{name} must be {low} or more, not {getattr(self, name)}"
+                raise ConfigError(what, f"scorer.{name}", f"scorer.{name}={low}")
 
     @property
     def label_must_change(self) -> bool:
@@ -164,7 +165,9 @@ def check_choices(keep: str, **chosen: tuple[str, tuple[str, ...]]) -> None:
     """Raise ConfigError for a value of `keep`, or of another option, that is none of those it knows."""
     for option, (value, known) in {"keep": (keep, KEEPS), **chosen}.items():
         if value not in known:
-            raise ConfigError(f"there is no {option} {value!r}", f"scorer.{option}", nearest(value, known))
+            raise ConfigError(
+                f"there is no {option} {value!r}", f"scorer.{option}", nearest(value, known, f"scorer.{option}=")
+            )
 
 
 def ranked(measured: Mapping[str, Measured], keep: str) -> Scores:

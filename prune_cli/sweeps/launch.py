@@ -88,7 +88,7 @@ class Launcher:
     def of(cls, name: str, words: Iterable[str]) -> Launcher:
         """The launcher with options typed as KEY=VALUE. Raises ConfigError for what is wrong with either."""
         if name not in PLUGINS:
-            raise ConfigError(f"there is no launcher {name!r}", "--launcher", nearest(name, PLUGINS))
+            raise ConfigError(f"there is no launcher {name!r}", "--launcher", nearest(name, PLUGINS, "--launcher "))
         plugin = PLUGINS[name]
         if plugin.package and not _installed(plugin.package):
             hint = f"pip install 'prune-cli[{plugin.extra}]'"
@@ -132,7 +132,9 @@ class Launcher:
         known = [str(key) for key in self._bare(loader) if str(key) not in OURS]
         for key, value in self.options.items():
             if key.split(".")[0] not in known:
-                hint = nearest(key, known) if known else "it has no options"
+                hint = (
+                    nearest(key, known, "--launcher-opt ", f"={value}") if known else "leave it out: it has no options"
+                )
                 raise ConfigError(f"the launcher {self.name} has no option {key!r}", f"--launcher-opt {key}", hint)
             try:
                 replace(self, options={key: value})._config(loader, Path("/"))

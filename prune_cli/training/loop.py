@@ -50,7 +50,8 @@ def fine_tune(
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
 
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
-    moving average, and the model ends as it. Without an epoch the one row, epoch -1, is that of the model as it is.
+    moving average, and the model ends as it. Epochs count from 1; without one the only row, epoch 0, is that of the
+    model as it is.
     A keeper's checkpoint is gone on from with the same state, batches and draws: to the same bits on a CPU with as many
     threads, on a GPU up to kernels that do not repeat, such as attention's backward pass. Ctrl-C then writes one more
     and raises Stopped. Processes that share the batches take every step together, and the first of them writes the
@@ -59,7 +60,7 @@ def fine_tune(
     tracking = tracking or Tracking()
     if not recipe.epochs:
         rows = [_untrained(model, feed, precision)]
-        tracking.log(rows[0], step=0)
+        tracking.log(rows[0], step=rows[0]["epoch"])
         return rows
     state = State(model, mask, recipe)
     with EpochProgress(title, recipe.epochs, feed.steps) as shown:
@@ -70,7 +71,7 @@ def fine_tune(
 
 def _untrained(model: nn.Module, feed: Feed, precision: str) -> Row:
     start = time.perf_counter()
-    row = {"epoch": -1, "lr": 0.0, "train_loss": math.nan}
+    row = {"epoch": 0, "lr": 0.0, "train_loss": math.nan}
     for split, batches in feed.evaluations.items():
         row |= _evaluated(model, split, batches(), precision, feed.ranks)
     return row | {"seconds": time.perf_counter() - start}
@@ -135,11 +136,11 @@ class _Run:
             self._start = time.perf_counter() - self.at.seconds
             self.state.begin_epoch(self.at.epoch)
             self._train()
-            row = {"epoch": self.at.epoch, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
+            row: Row = {"epoch": self.at.epoch + 1, "lr": self.state.lr, "train_loss": self.at.loss / self.at.samples}
             row |= self._evaluate() | {"seconds": self._seconds()}
-            self.tracking.log(row, step=self.at.epoch)
+            self.tracking.log(row, step=row["epoch"])
             self.at = self.at.after_epoch(row)
-            self.shown.epoch(row, row[f"{judge(self.feed.evaluations)}_accuracy"])
+            self.shown.epoch(row, judge(self.feed.evaluations))
         return list(self.at.rows)
 
     def _train(self) -> None:
@@ -167,7 +168,7 @@ class _Run:
         own = backward(self.state.model, x, y, self.recipe, self.precision)
         value, samples = of_whole_batch(self._ranks, optimizer.parameters, own, len(y))
         if not math.isfinite(value):
-            where = f"epoch {self.at.epoch}, batch {self.at.step}"
+            where = f"epoch {self.at.epoch + 1}, batch {self.at.step + 1}"
             raise NumericalError(f"the loss is {value} while training", where, "a lower recipe.lr")
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(optimizer.parameters, self.recipe.clip_norm)
@@ -192,9 +193,7 @@ class _Run:
         """Save and stop if that has been asked for. A signal reaches processes at different steps: all stop at one."""
         if self.keeper is not None and self._ranks.any(interrupts.requested()):
             self._save(drawn)
-            note(
-                f"stopped in epoch {self.at.epoch + 1}, after batch {self.at.step}; the same command goes on from there"
-            )
+            note(f"a checkpoint is written: epoch {self.at.epoch + 1}, after batch {self.at.step}")
             raise interrupts.Stopped
 
     def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:

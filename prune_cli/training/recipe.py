@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from timm.scheduler import CosineLRScheduler
 
@@ -26,8 +28,8 @@ class Recipe:
     optimizer: str = "adam"
     lr: float = 1e-3  # reached at the end of the warm-up
     min_lr: float = 0.0  # approached at the end
-    warmup_epochs: int = 0
-    warmup_lr: float = 0.0  # at epoch 0
+    warmup_epochs: int = 0  # fewer than epochs; see `complete`
+    warmup_lr: float = 0.0  # in the first epoch
     weight_decay: float = 0.0
     momentum: float | None = None  # for the optimisers that have one; None leaves torch's own default
     label_smoothing: float = 0.0
@@ -60,21 +62,28 @@ class Recipe:
         for name, low in (least | optional).items():
             value = getattr(self, name)
             if value is not None and not low <= value < float("inf"):
-                raise ConfigError(f"recipe.{name} must be {low} or more, not {value}", f"recipe.{name}")
+                hint = f"recipe.{name}={low or getattr(Recipe, name, None) or 1}"
+                raise ConfigError(f"recipe.{name} must be {low} or more, not {value}", f"recipe.{name}", hint)
         for name in ("label_smoothing", "ema_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
-                raise ConfigError(f"recipe.{name} lies in [0, 1), not {value}", f"recipe.{name}")
+                hint = f"recipe.{name}={'null' if name == 'ema_decay' else 0}"
+                raise ConfigError(f"recipe.{name} lies in [0, 1), not {value}", f"recipe.{name}", hint)
         if self.cutmix_alpha > 0 and self.batch_size < 2:
             raise ConfigError("CutMix mixes two images or more", "recipe.batch_size=1", "recipe.batch_size=2")
         if not 0 <= self.cutmix_prob <= 1:
-            raise ConfigError(f"recipe.cutmix_prob lies in [0, 1], not {self.cutmix_prob}", "recipe.cutmix_prob")
+            what = f"recipe.cutmix_prob lies in [0, 1], not {self.cutmix_prob}"
+            raise ConfigError(what, "recipe.cutmix_prob", "recipe.cutmix_prob=1")
         if 0 < self.epochs <= self.warmup_epochs:
-            raise ConfigError(
-                f"a warm-up of {self.warmup_epochs} epochs leaves none of {self.epochs} to train",
-                "recipe.warmup_epochs",
-                f"recipe.warmup_epochs={self.epochs - 1} or fewer",
-            )
+            what = f"a warm-up of {self.warmup_epochs} epochs leaves none of the {self.epochs} to train"
+            raise ConfigError(what, "recipe.warmup_epochs", f"recipe.warmup_epochs={self.epochs - 1}, or fewer")
+
+    @staticmethod
+    def complete(options: dict[str, Any], typed: Collection[str]) -> dict[str, Any]:
+        """The options with the warm-up of a recipe's file cut short where the typed epochs leave no room for it."""
+        epochs, warmup = options["epochs"], options["warmup_epochs"]
+        shortened = "warmup_epochs" not in typed and "epochs" in typed and 0 < epochs <= warmup
+        return options | {"warmup_epochs": epochs - 1} if shortened else options
 
     def _check_optimizer(self) -> None:
         known = inspect.signature(elementwise_optimizer(self.optimizer)).parameters
@@ -88,7 +97,7 @@ class Recipe:
         return {name: value for name, value in options.items() if value is not None}
 
     def learning_rates(self, optimizer) -> CosineLRScheduler:  # type: ignore[no-untyped-def]
-        """timm's schedule over the epochs; it has set the rate of epoch 0 already."""
+        """timm's schedule over the epochs; it has set the rate of the first one already."""
         return CosineLRScheduler(
             optimizer,
             t_initial=self.epochs,

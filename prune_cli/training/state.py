@@ -38,7 +38,7 @@ class State:
         return self.model if self.average is None else self.average.module
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the rate of an epoch; timm has set that of epoch 0 when it made the schedule."""
+        """Set the rate of the epoch that so many epochs precede; timm has set that of the first with the schedule."""
         if epoch:
             self._schedule.step(epoch)
 

@@ -36,7 +36,9 @@ def check_trackers(names: Sequence[str]) -> None:
 
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
-            raise ConfigError(f"there is no tracker {name!r}", OPTION, nearest(name, LOGGER_TYPE_TO_CLASS))
+            raise ConfigError(
+                f"there is no tracker {name!r}", OPTION, nearest(name, LOGGER_TYPE_TO_CLASS, f"{OPTION}=[", "]")
+            )
         if name in LoggerType.list() and name not in map(str, get_available_trackers()):
             raise ConfigError(f"the tracker {name} needs its package", OPTION, f"pip install {name}")
 

@@ -33,7 +33,9 @@ class Removal:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigError(f"there is no removal {self.kind!r}", "removal.kind", nearest(self.kind, KINDS))
+            raise ConfigError(
+                f"there is no removal {self.kind!r}", "removal.kind", nearest(self.kind, KINDS, "removal.kind=")
+            )
 
 
 def has_units(model: nn.Module) -> bool:

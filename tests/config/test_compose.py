@@ -140,6 +140,26 @@ def test_a_value_of_one_point_does_not_stay_for_the_next() -> None:
     assert (found.scorer.alpha, found.recipe.epochs) == (1e-3, 10)
 
 
+@pytest.mark.parametrize(
+    ("words", "warmup"),
+    [
+        (("recipe.epochs=1",), 0),
+        (("recipe.epochs=2",), 1),
+        (("recipe=paper", "recipe.epochs=4"), 3),
+        (("recipe.epochs=0",), 1),  # nothing is trained, nothing warmed up
+        (("recipe.epochs=3", "recipe.warmup_epochs=2"), 2),
+    ],
+)
+def test_typed_epochs_cut_the_recipes_warm_up_short(words: tuple[str, ...], warmup: int) -> None:
+    found = composed(*words)
+    assert (found.recipe.warmup_epochs, found.plain["recipe"]["warmup_epochs"]) == (warmup, warmup)
+
+
+def test_a_typed_warm_up_is_not_cut_short() -> None:
+    said = refused("recipe.epochs=1", "recipe.warmup_epochs=1")
+    assert "leaves none" in said and "recipe.warmup_epochs=0" in said
+
+
 def test_settings_can_be_made_again_from_what_config_yaml_shows() -> None:
     found = composed("scorer=grasp", "scorer.temperature=200", "seed=3")
     assert OURS.from_plain(yaml.safe_load(OmegaConf.to_yaml(OmegaConf.create(found.plain)))) == found
@@ -157,7 +177,8 @@ def test_settings_can_be_made_again_from_what_config_yaml_shows() -> None:
 def test_an_unknown_key_inside_a_group_is_answered_with_the_nearest_name(words: tuple[str, ...], near: str) -> None:
     said = refused(*words)
     assert words[-1].split("=")[0] in said
-    assert f"did you mean '{near}'?" in said
+    key, _, value = words[-1].partition("=")
+    assert f"did you mean {key.partition('.')[0]}.{near}={value}?" in said
 
 
 @pytest.mark.parametrize("word", ["scorer.alpha=1", "dataset.validation=0.1", "model.arch=vit_tiny_patch16_224"])
@@ -276,11 +297,11 @@ def test_a_users_option_that_has_a_name_of_ours_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: snip_magnitude\nalfa: 1\n", "did you mean 'alpha'?"),
+        ("name: snip_magnitude\nalfa: 1\n", "did you mean alpha?"),
         ("name: snip_magnitude\nalpha: x\n", "scorer.alpha"),
         ("name: snip_magnitude\nalpha: -1\n", "alpha"),
         ("name: snip_magnitude\nalpha: ${nothing}\n", "scorer.alpha"),
-        ("name: snip_magnitud\n", "did you mean 'snip_magnitude'?"),
+        ("name: snip_magnitud\n", "did you mean snip_magnitude?"),
         ("alpha: 1\n", "known: activation_variance, fisher"),
         ("", "known: activation_variance, fisher"),
         ("- a\n- b\n", "KEY: VALUE"),
@@ -295,8 +316,8 @@ def test_a_wrong_file_of_a_users_is_refused_with_what_is_wrong(tmp_path: Path, t
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("# @package _global_\nsede: 3\n", "did you mean 'seed'?"),
-        ("# @package _global_\nscorer: {alfa: 3}\n", "did you mean 'alpha'?"),
+        ("# @package _global_\nsede: 3\n", "did you mean seed?"),
+        ("# @package _global_\nscorer: {alfa: 3}\n", "did you mean alpha?"),
         ("# @package _global_\ndefaults: [override /scorer: snap]\n", "snap"),
         ("# @package _global_\nsweep: 3\n", "sweep"),
         ("sweep: {scorer: [snip]}\n", "@package _global_"),

@@ -171,7 +171,7 @@ def test_the_head_is_known_by_its_name(arch: str, heads: set[str]) -> None:
 def test_an_unknown_architecture_or_tag_is_answered_with_the_nearest_name(arch: str, near: str) -> None:
     with pytest.raises(ConfigError, match="timm has no") as caught:
         TimmArch(arch)
-    assert f"did you mean '{near}" in str(caught.value.hint)
+    assert f"did you mean model.arch={near}" in str(caught.value.hint)
     assert caught.value.where == "model.arch"
 
 

@@ -99,7 +99,7 @@ def test_a_mask_in_a_dense_training_is_refused(run: Run, here: Path) -> None:
     for command in ("train", "drift"):
         refused = run(command, "recipe=smoke", path)
         assert refused.code == 2  # type: ignore[attr-defined]
-        assert "no use for a mask" in refused.err  # type: ignore[attr-defined]
+        assert "no use for mask" in refused.err  # type: ignore[attr-defined]
 
 
 def test_a_dense_run_has_no_scope(run: Run) -> None:

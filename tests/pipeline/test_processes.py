@@ -58,7 +58,7 @@ def test_batch_statistics_are_not_shared_so_a_model_that_has_them_is_refused(run
 def test_a_tracker_that_does_not_exist_is_refused_before_any_work(run: Callable[..., Answer], here: Path) -> None:
     answer = run("prune", *SMALL, "compute.trackers=[tensorbored]")
     assert answer.code == 2
-    assert answer.lines[-1] == "try: did you mean 'tensorboard'?"
+    assert answer.lines[-1] == "try: did you mean compute.trackers=[tensorboard]?"
     assert not (here / "runs").exists()
 
 

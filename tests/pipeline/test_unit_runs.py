@@ -87,7 +87,7 @@ def test_a_unit_run_leaves_a_whole_record(run: Run, here: Path) -> None:
         "prunable": 6,
         "kept": 3,
         "parameters": 160 + 32 + 24 * (4096 + 6 + 2) + 6 * 8 + 8,
-        "best_epoch": -1,
+        "best_epoch": 0,
     }
     assert (list(mask), mask["lstm"].shape, int(mask["lstm"].sum())) == (["lstm"], (6,), 3)
     for name in ("lstm.weight_hh_l0", "head.weight"):
@@ -95,7 +95,7 @@ def test_a_unit_run_leaves_a_whole_record(run: Run, here: Path) -> None:
         assert bool((model[name][:, mask["lstm"]] != 0).all())
     folder = here / "runs/prune" / record["hash"]
     metrics = pd.read_csv(folder / "metrics.csv")
-    assert list(metrics.epoch) == [-1]
+    assert list(metrics.epoch) == [0]
     layers = pd.read_csv(folder / "layers.csv")
     assert set(layers.iloc[:, 0]) == {"lstm.weight_hh_l0", "head.weight"}
     scores = here / "runs/score" / record["scoring"]["hash"]
@@ -142,8 +142,8 @@ def test_weights_of_an_lstm_are_pruned_as_any_others(run: Run, here: Path) -> No
 def test_an_epoch_fine_tunes_after_all_and_what_was_removed_stays_zero(run: Run, here: Path) -> None:
     still, mask, before = pruned(run, here, TE)
     tuned, same, after = pruned(run, here, TE, "recipe.epochs=2")
-    assert (still["best_epoch"], tuned["hash"] != still["hash"]) == (-1, True)
-    assert list(pd.read_csv(here / "runs/prune" / tuned["hash"] / "metrics.csv").epoch) == [0, 1]
+    assert (still["best_epoch"], tuned["hash"] != still["hash"]) == (0, True)
+    assert list(pd.read_csv(here / "runs/prune" / tuned["hash"] / "metrics.csv").epoch) == [1, 2]
     keep = mask["lstm"]
     assert torch.equal(keep, same["lstm"])
     for name in ("lstm.weight_hh_l0", "head.weight"):

@@ -76,7 +76,7 @@ def test_the_model_is_as_it_was_after_a_failure_too(name: str) -> None:
     x, y = batch(4)
     with pytest.raises(NumericalError, match="loss") as error:
         scorers.build(name)(model, [batch(4), (x * float("nan"), y)], prunable(model))
-    assert error.value.where == "scoring batch 1"
+    assert error.value.where == "scoring batch 2"
     assert model[4].training
     assert all(p.requires_grad for p in model.parameters())
 

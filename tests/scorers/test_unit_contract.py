@@ -74,7 +74,7 @@ def test_a_loss_that_is_not_finite_names_its_batch_and_leaves_no_hook(name: str)
     x, y = clips(4)
     with pytest.raises(NumericalError, match="loss") as caught:
         scorers.build(name)(model, [clips(4), (x * float("nan"), y)], units(model))
-    assert caught.value.where == "scoring batch 1"
+    assert caught.value.where == "scoring batch 2"
     assert [module.training for module in model.modules()] == [True, True, True, False]
     assert not any(module._forward_hooks for module in model.modules())
 

@@ -153,9 +153,9 @@ def test_no_runs_are_no_work(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "what", "hint"),
     [
-        ("jobib", [], "there is no launcher 'jobib'", "did you mean 'joblib'?"),
+        ("jobib", [], "there is no launcher 'jobib'", "did you mean --launcher joblib?"),
         ("basic", ["n_jobs=4"], "has no option 'n_jobs'", "it has no options"),
-        ("joblib", ["n_job=4"], "has no option 'n_job'", "did you mean 'n_jobs'?"),
+        ("joblib", ["n_job=4"], "has no option 'n_job'", "did you mean --launcher-opt n_jobs=4?"),
         ("joblib", ["_target_=os.system"], "has no option '_target_'", "known: "),
         ("slurm", ["name=mine"], "has no option 'name'", "known: account"),
         ("joblib", ["n_jobs"], "this is not KEY=VALUE", "n_jobs=4"),

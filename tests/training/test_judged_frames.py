@@ -103,7 +103,7 @@ def test_without_an_epoch_the_model_is_evaluated_as_it_is() -> None:
     expected = evaluate(tiny(), [given])
     (row,) = rows
     assert list(row) == ["epoch", "lr", "train_loss", "test_loss", "test_accuracy", "seconds"]
-    assert (row["epoch"], row["lr"]) == (-1, 0.0)
+    assert (row["epoch"], row["lr"]) == (0, 0.0)
     assert math.isnan(row["train_loss"])
     assert (row["test_loss"], row["test_accuracy"]) == (expected.loss, expected.accuracy)
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())

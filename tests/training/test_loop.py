@@ -60,7 +60,7 @@ def test_the_loss_falls_and_the_model_learns() -> None:
 
 def test_a_row_an_epoch_says_rate_losses_and_accuracies() -> None:
     rows = trained(model(), epochs=3, lr=0.01, warmup_epochs=1, warmup_lr=0.001)
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["lr"] for row in rows][:2] == pytest.approx([0.001, 0.01])
     names = ["validation_loss", "validation_accuracy", "test_loss", "test_accuracy"]
     assert list(rows[0]) == ["epoch", "lr", "train_loss", *names, "seconds"]
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_batch(value: float) -> N
     linear = nn.Linear(6, 3)
     with pytest.raises(NumericalError, match="while training") as caught:
         trained(linear, feed(spoiled))
-    assert caught.value.where == "epoch 1, batch 2"
+    assert caught.value.where == "epoch 2, batch 3"
     assert linear.weight.isfinite().all()  # nothing was learnt from it
 
 

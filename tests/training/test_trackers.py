@@ -240,7 +240,7 @@ def test_known_and_installed_trackers_pass(fakes: dict[str, Any]) -> None:
 def test_an_unknown_tracker_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="there is no tracker 'tensorbord'") as caught:
         check_trackers(["tensorboard", "tensorbord"])
-    assert caught.value.hint == "did you mean 'tensorboard'?"
+    assert caught.value.hint == "did you mean compute.trackers=[tensorboard]?"
 
 
 def test_a_tracker_without_its_package_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
