@@ -18,13 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from prune_cli.common.device import device_for_float64
-from prune_cli.units.dynamics import lstm_step, lyapunov
-=======
 from prune_cli.common.statistics import mean_interval
 from prune_cli.units.dynamics import cycles, drifts, finite_time, local_exponents, lstm_step, trajectories
->>>>>>> dyn
 from prune_cli.units.removal import gate_inputs, lstm_of, shrink
 
 CLIPS, LONG_CLIPS = 200, 24  # trajectories along clips; in the long run, under each of two inputs
@@ -84,7 +80,9 @@ class Exponents:
         """The largest finite-time exponent over the clips, the means of the next ones, and each long run."""
         row = {"clips": len(self.finite_BK)} | _over("ftle", self.finite_BK[:, 0])
         means = dict(enumerate(self.finite_BK.mean(0).tolist(), 1))
-        row |= {f"ftle_{k}": means.get(k, float("nan")) for k in range(2, SPECTRUM + 1)}  # NaN: so few numbers has a state
+        row |= {
+            f"ftle_{k}": means.get(k, float("nan")) for k in range(2, SPECTRUM + 1)
+        }  # NaN: so few numbers has a state
         row |= {"long_clips": len(self.frozen.local_BT)}
         return row | self.frozen.row("frozen") | self.looped.row("looped")
 
@@ -103,7 +101,9 @@ def one_thread() -> Iterator[None]:
 @torch.no_grad()
 def features(model: nn.Module, clips_BTHW: Tensor) -> Tensor:
     """What the LSTM sees of the first clips, in float64 (B, T, I): it does not depend on the units that stay."""
-    return copy.deepcopy(model).eval().double().features(clips_BTHW[:CLIPS].double())  # type: ignore[operator]
+    device = device_for_float64(clips_BTHW.device)
+    double = copy.deepcopy(model).eval().to(device).double()
+    return double.features(clips_BTHW[:CLIPS].to(device).double())  # type: ignore[operator]
 
 
 @torch.no_grad()
@@ -112,14 +112,7 @@ def exponents(model: nn.Module, x_BTI: Tensor, keep: dict[str, Tensor]) -> Expon
 
     x_BTI: of `features`.
     """
-<<<<<<< HEAD
-    device = device_for_float64(clips_BTHW.device)
-    small = shrink(model.eval(), keep).to(device).double()
-    lstm = lstm_of(small)
-    gates_BTG = gate_inputs(lstm, small.features(clips_BTHW[:CLIPS].to(device).double()))  # type: ignore[operator]
-    rest = gates_BTG.new_zeros(len(gates_BTG), 2 * lstm.hidden_size)
-=======
-    lstm = lstm_of(shrink(model, keep).double())
+    lstm = lstm_of(shrink(model, keep).to(x_BTI.device).double())
     gates_BTG = gate_inputs(lstm, x_BTI)
     along = torch.cat([_along(lstm, part) for part in gates_BTG.split(AT_ONCE)])
     return Exponents(along, *_long_runs(lstm, gates_BTG[:LONG_CLIPS]))
@@ -133,7 +126,6 @@ def _along(lstm: nn.LSTM, gates_BTG: Tensor) -> Tensor:
 
 def _long_runs(lstm: nn.LSTM, gates_BTG: Tensor) -> Iterator[LongRun]:
     """Under the frozen input, then under the looped one; measured together, which takes half the time."""
->>>>>>> dyn
     frames = gates_BTG.shape[1]
     inputs_BTG = torch.cat([gates_BTG[:, -1:].expand_as(gates_BTG), gates_BTG])
     step, rest = lstm_step(lstm, inputs_BTG, loop=True), _rest(lstm, inputs_BTG)

@@ -57,10 +57,10 @@ def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     probe = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     x_BTI = features(model, _clips(jobs[0]))
-    dense = _measured(model, probe, x_BTI, torch.ones(probe.units, dtype=torch.bool, device=x_BTI.device))
+    dense = _measured(model, probe, x_BTI, torch.ones(probe.units, dtype=torch.bool, device=probe.gates_NTG.device))
     for measure, keep, draw, scores in ablation.orders(values, probe.units, settings.seed, DRAWS):
         for fraction in ablation.FRACTIONS:
-            stay = masks.select({"": scores}, fraction)[""].to(x_BTI.device)
+            stay = masks.select({"": scores}, fraction)[""].to(probe.gates_NTG.device)
             if not bool(stay.any()):
                 continue  # nothing is left to follow
             row = {"measure": measure, "keep": keep, "draw": draw, "fraction": fraction}
@@ -87,6 +87,9 @@ def _shown(row: pd.Series) -> tuple[str, ...]:
         row["keep"],
         f"{100 * row['fraction']:.0f} %",
         *(f"{row[name]:+.4f} ± {row[f'{name}_std']:.4f}" for name in EXPONENTS.values()),
-        *(f"{100 * row[f'frozen_{fate}']:.0f}, {100 * row[f'looped_{fate}']:.0f} %" for fate in ("drifting", "chaotic")),
+        *(
+            f"{100 * row[f'frozen_{fate}']:.0f}, {100 * row[f'looped_{fate}']:.0f} %"
+            for fate in ("drifting", "chaotic")
+        ),
         f"{row['accuracy']:.2f}",
     )
