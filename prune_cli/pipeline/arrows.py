@@ -21,7 +21,7 @@ from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.job import Job, removable
 from prune_cli.pipeline.rounds import find_mask, turned
-from prune_cli.pipeline.scoring import find_scores, images_of
+from prune_cli.pipeline.scoring import find_scores
 from prune_cli.runs.files import (
     FILES,
     DamagedError,
@@ -129,7 +129,7 @@ def _mask_in_rounds(
     note(f"{scorer.title} scores in {scorer.rounds} rounds")
     start = time.perf_counter()
     mask = find_mask(model, batches, parameters, scorer, **wanted)
-    took = (images_of(batches), time.perf_counter() - start, peak_memory(job.device))
+    took = (batches.images, time.perf_counter() - start, peak_memory(job.device))
     return mask, dict(zip(SCORING, took, strict=True)) | {"rounds": scorer.rounds}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -17,14 +17,58 @@ from prune_cli.training.loop import Feed
 from prune_cli.training.mixing import cut_and_mixed
 
 
-def scoring_batches(job: Job) -> list[Batch]:
-    """The shuffled training batches that scores are measured on, drawn for this purpose alone."""
+KEPT_BYTES = 1 << 28  # of scoring batches in memory: three of 128 images of 3×224×224
+
+
+class ScoringBatches:
+    """Batches that scores are measured on: at every pass the same ones in the same order, made when they are asked for.
+
+    The first of them that fit into KEPT_BYTES are kept after they are made; the others are made again in each pass, so
+    that only one is in memory at a time.
+    """
+
+    def __init__(self, loader: Loader, indices: list[int], micro_batch: int):
+        self._loader, self._indices, self._micro_batch = loader, indices, micro_batch
+        self._kept: list[Batch] = []
+        self._room = KEPT_BYTES
+
+    @property
+    def images(self) -> int:
+        """How many images or clips are in the batches."""
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for x, y in self._whole():
+            yield from zip(x.split(self._micro_batch), y.split(self._micro_batch), strict=True)
+
+    def _whole(self) -> Iterator[Batch]:
+        kept = list(self._kept)
+        yield from kept
+        if rest := self._indices[len(kept) * self._loader.batch_size :]:
+            for number, batch in enumerate(self._loader.batches(rest), start=len(kept)):
+                self._keep(number, batch)
+                yield batch
+
+    def _keep(self, number: int, batch: Batch) -> None:
+        """Keep a batch if there is room for it and it is the next one."""
+        if number == len(self._kept):
+            self._room -= sum(tensor.nbytes for tensor in batch)
+            if self._room >= 0:
+                self._kept.append(batch)
+
+
+def scoring_batches(job: Job) -> ScoringBatches:
+    """The shuffled training batches that scores are measured on, drawn for this purpose alone.
+
+    The first is made at once: data that cannot be read are found early, and the time of one batch is not the scorer's.
+    """
     options = job.settings.scoring
     loader = _loader(job, "train", options.batch_size)
     batches = batches_of(job.settings.scorer) if options.batches is None else options.batches
     order = loader.shuffled(job.settings.seed, "scoring")[: batches * options.batch_size]
-    size = options.micro_batch or options.batch_size
-    return [(x, y) for batch in loader.batches(order) for x, y in zip(*(t.split(size) for t in batch), strict=True)]
+    found = ScoringBatches(loader, order, options.micro_batch or options.batch_size)
+    next(iter(found), None)
+    return found
 
 
 def training_batches(job: Job, purpose: str, steps: int, batch_size: int) -> Iterable[Batch]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_cli import masks
-from prune_cli.scorers import Batches, Parameters, Scorer, Scores, rounds_of
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable, rounds_of
 
 NEVER = float("-inf")  # the score of a weight that an earlier round removed
 
@@ -45,7 +45,7 @@ def find_mask(
 
     if rounds == 1:
         return choose(scorer(model, batches, parameters), 1)
-    return _in_rounds(model, list(batches), parameters, scorer, rounds, choose)
+    return _in_rounds(model, repeatable(batches), parameters, scorer, rounds, choose)
 
 
 def turned(scores: Mapping[str, Tensor]) -> Scores:

@@ -26,11 +26,6 @@ from prune_cli.scorers.snip_magnitude import sum_terms
 SCORES = "scores.safetensors"
 
 
-def images_of(batches: Batches) -> int:
-    """How many images or clips are in the batches."""
-    return sum(len(labels) for _, labels in batches)
-
-
 def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Places) -> tuple[Scores, dict[str, Any]]:
     """The scores and their record; taken from an earlier scoring run with the same identity if there is one."""
     folder = RunFolder.of(places.runs, "score", score_identity(job))
@@ -56,7 +51,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
         "hash": folder.path.name,
         "identity": folder.identity,
         "scorer": job.settings.scorer.name,
-        "images": images_of(batches),
+        "images": batches.images,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(job.device),
         "config": job.settings.plain,

@@ -4,7 +4,17 @@ scorer = scorers.build("snip_magnitude", alpha=1e-3)
 scores = scorer(model, batches, parameters)
 """
 
-from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, batches_of, rounds_of, scorers, scores_of
+from prune_cli.scorers.registry import (
+    Batches,
+    Parameters,
+    Scorer,
+    Scores,
+    batches_of,
+    repeatable,
+    rounds_of,
+    scorers,
+    scores_of,
+)
 
 build = scorers.build
 register = scorers.register
@@ -17,6 +27,7 @@ __all__ = [
     "batches_of",
     "build",
     "register",
+    "repeatable",
     "rounds_of",
     "scorers",
     "scores_of",

@@ -82,17 +82,15 @@ def hessian_vector_products(
 
 
 def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
-    """The same samples in batches whose activations take about `mib` MiB at most, one sample at least.
+    """The samples of `batches`, which may be gone through twice, in batches whose activations take about `mib` MiB at most,
+    one sample at least.
 
     What a sample's activations take is measured on the first: the tensors that a forward pass, as it is differentiated
     twice, saves for its backward.
     """
-    parts: list[tuple[Tensor, Tensor]] = []
-    size = 0
-    for x, y in batches:
-        size = size or max(1, mib * 2**20 // _saved_bytes(model, x[:1]))
-        parts += zip(x.split(size), y.split(size), strict=True)
-    return parts
+    first, _ = next(iter(batches))
+    size = max(1, mib * 2**20 // _saved_bytes(model, first[:1]))
+    return (part for x, y in batches for part in zip(x.split(size), y.split(size), strict=True))
 
 
 def names_in(model: nn.Module, parameters: Parameters) -> dict[str, str]:

@@ -9,7 +9,7 @@ from torch import nn
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import OUTSIDE
 from prune_cli.scorers.gradients import hessian_vector_products, in_parts, mean_gradients
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scores, repeatable, scorers
 
 
 @scorers.register("grasp")
@@ -38,7 +38,7 @@ class Grasp:
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep."""
-        batches = list(batches)  # both passes see them
+        batches = repeatable(batches)  # both passes see them
         g = mean_gradients(model, batches, parameters, self.temperature)
         parts = in_parts(model, batches, self.chunk_mib)
         products = hessian_vector_products(model, parts, parameters, g, self.temperature)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -33,6 +33,11 @@ class Scorer(Protocol):
         that is not finite.
         """
         ...
+
+
+def repeatable(batches: Batches) -> Batches:
+    """The batches, to be gone through several times: those of an iterator, which ends after one pass, as a list."""
+    return list(batches) if isinstance(batches, Iterator) else batches
 
 
 def rounds_of(scorer: Scorer) -> int:
