@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
-from prune_cli.commands.grid import Planned, jobs_of, settings_of
+from prune_cli.commands.grid import Planned, check_words, jobs_of, settings_of
 from prune_cli.commands.request import check_used
 from prune_cli.commands.train import train
 from prune_cli.common.terminal import note, print_table
@@ -58,6 +58,7 @@ def plan(words: Iterable[str], places: Places) -> Planned:
     words = list(words)
     check_used(words, "drift")
     points = settings_of(["sparsity=dense", *words], places, otherwise=_scales)
+    check_words(words, points, places)
     return jobs_of(points, places, "train")
 
 

@@ -13,6 +13,7 @@ from prune_cli.common.errors import PruneCliError
 from prune_cli.common.terminal import print_table
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
+from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
@@ -33,8 +34,8 @@ class Stored:
 def evaluate(run: str, places: Places) -> dict[str, Any]:
     """Test accuracy (percent) of the stored model of a finished run, beside what its record says.
 
-    Raises RequestError for an unknown run or other data, PruneCliError where the model holds a weight that its mask
-    removed.
+    Raises RequestError for an unknown run or other data, PruneCliError where its images would be prepared otherwise or
+    the model holds a weight that its mask removed.
     """
     found = stored(run, places)
     job = found.job
@@ -63,6 +64,9 @@ def stored(run: str, places: Places) -> Stored:
     job = pipeline.Workshop(places).job(_without_files(settings))
     if job.data_digest != record["data_digest"]:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
+    if record.get("input", now := pipeline.input_of(job)) != now:
+        hint = f"timm {record['versions']['timm']}, as the run had"
+        raise PruneCliError("this timm prepares images otherwise than that of the run", str(folder), hint)
     pipeline.keep_data(job, places)
     model, _ = pipeline.build_model(job)
     restore(model, part_of(folder, record, "model.safetensors"))
@@ -72,7 +76,8 @@ def stored(run: str, places: Places) -> Stored:
 
 def _without_files(settings: Settings) -> Settings:
     """The same, but for the files that the run started from: the stored model takes their place, and nothing is scored."""
-    return replace(settings, model=replace(settings.model, weights="random"), mask=None, sparsity=Sparsity(0.0))
+    model = replace(settings.model, **untrained(settings.model))
+    return replace(settings, model=model, mask=None, sparsity=Sparsity(0.0))
 
 
 def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import ConfigError
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import axis, parse
-from prune_cli.config.schema import Settings
+from prune_cli.config.schema import Point, Settings
+from prune_cli.models.registry import untrained
 from prune_cli.runs.places import Places
-from prune_cli.sweeps.plan import expand, references, with_grid
+from prune_cli.sweeps.plan import SCRATCH, expand, references, with_grid
 
 Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
 
@@ -37,15 +38,29 @@ def settings_of(
     grid = {key: axis(key, points, catalogue) for key, points in values.items()}
     points = expand(fixed, with_grid(fixed, typed, grid))
     if with_references:
-        points += references(points)
+        points += references(points, lambda point: _from_scratch(composer.settings(point)))
     return [composer.settings(point) for point in points]
+
+
+def _from_scratch(settings: Settings) -> Point:
+    """What makes of these settings a dense run of their model from random weights, its images prepared alike."""
+    return SCRATCH | Point(values={f"model.{name}": value for name, value in untrained(settings.model).items()})
+
+
+def check_words(words: Iterable[str], points: Sequence[Settings], places: Places) -> None:
+    """Raise RequestError for a word that changes nothing in any of the points."""
+    fixed, axes = parse(words, Catalogue(places.configs))
+    pipeline.check_effect([*fixed.values, *axes], points)
 
 
 def plan(
     words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True, here: bool = True
 ) -> Planned:
     """The jobs of a sweep by hash, each once; fetch, here: see pipeline.Workshop. Raises RequestError."""
-    return jobs_of(settings_of(words, places, with_references), places, "prune", fetch, here)
+    words = list(words)
+    points = settings_of(words, places, with_references)
+    check_words(words, points, places)
+    return jobs_of(points, places, "prune", fetch, here)
 
 
 def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True, here: bool = True) -> Planned:

@@ -39,18 +39,20 @@ def check_used(words: Iterable[str], command: str) -> None:
 
 
 def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
-    """The settings of the one run that was asked for. Raises ConfigError before torch is even imported where it can."""
+    """The settings of the one run that was asked for. Raises RequestError, before torch is even imported where it can."""
     words = list(words)
     check_used(words, command)
     words = from_scratch(words) if command == "train" else words
     point = single(words, Catalogue(places.configs), command)
-    from prune_cli.pipeline import composer
+    from prune_cli.pipeline import check_effect, composer
 
     made = composer(places)
     if made.grid(point):
         name = f"experiment={point.choices['experiment']}"
         raise ConfigError("this experiment is a grid of runs", name, f"prune-cli sweep {name}")
-    return made.settings(point)
+    settings = made.settings(point)
+    check_effect(point.values, [settings])
+    return settings
 
 
 def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True) -> Job:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_cli import pipeline
-from prune_cli.commands.grid import settings_of
+from prune_cli.commands.grid import check_words, settings_of
 from prune_cli.commands.request import from_scratch
 from prune_cli.commands.train import train
 from prune_cli.common.errors import RequestError
@@ -34,6 +34,11 @@ class Subject:
         """Those of the first measure; all measures share model, data and seed."""
         return self.measures[0]
 
+    @property
+    def runs(self) -> list[Settings]:
+        """Those of every measure, and of the training before them."""
+        return [*self.measures, *filter(None, [self.scratch])]
+
     def jobs(self, places: Places) -> list[pipeline.Job]:
         """A job a measure, with the weights that training made where there were none (a finished one is not repeated)."""
         if self.scratch is None:
@@ -51,26 +56,41 @@ def subjects(words: Iterable[str], places: Places, baselines: Sequence[str] = ()
     baselines: scorers that measure units too, with their own defaults, unless they were typed.
     """
     words = list(words)
-    measuring = words if any(word.startswith("scorer=") for word in words) else [*words, MEASURES]
-    measures: dict[str, list[Settings]] = {}
-    for settings in settings_of(measuring, places):
-        measures.setdefault(_key(settings), []).append(settings)
-    typed = {settings.scorer.name for own in measures.values() for settings in own}
-    for baseline in (name for name in baselines if name not in typed):
-        for settings in settings_of([*_without(words, "scorer"), f"scorer={baseline}"], places):
-            measures[_key(settings)].append(settings)
-    dense: dict[str, Settings] = {}
-    for settings in settings_of(from_scratch(_without(words, *NOT_OF_TRAINING)), places):
-        if dense.setdefault(_key(settings), settings) != settings:
-            raise RequestError("one model is trained by one recipe", "recipe", "type the command once a recipe")
+    training = _without(words, *NOT_OF_TRAINING)
+    measures, dense = _measures(words, places, baselines), _trainings(training, places)
     workshop = pipeline.Workshop(places)
     found = [
         Subject(own, dense[key] if own[0].model.weights == "random" else None, workshop)
         for key, own in measures.items()
     ]
+    of_measuring = [word for word in words if word not in training]
+    check_words(of_measuring, [each for subject in found for each in subject.measures], places)
+    check_words(training, [each for subject in found for each in subject.runs], places)
     for subject in found:
         _check(subject)
     _check_repetitions(found)
+    return found
+
+
+def _measures(words: list[str], places: Places, baselines: Sequence[str]) -> dict[str, list[Settings]]:
+    """The settings of every measure, by the model that is measured."""
+    measuring = words if any(word.startswith("scorer=") for word in words) else [*words, MEASURES]
+    found: dict[str, list[Settings]] = {}
+    for settings in settings_of(measuring, places):
+        found.setdefault(_key(settings), []).append(settings)
+    typed = {settings.scorer.name for own in found.values() for settings in own}
+    for baseline in (name for name in baselines if name not in typed):
+        for settings in settings_of([*_without(words, "scorer"), f"scorer={baseline}"], places):
+            found[_key(settings)].append(settings)
+    return found
+
+
+def _trainings(words: list[str], places: Places) -> dict[str, Settings]:
+    """The settings of each model's training. Raises RequestError where one model would be trained in two ways."""
+    found: dict[str, Settings] = {}
+    for settings in settings_of(from_scratch(words), places):
+        if found.setdefault(_key(settings), settings) != settings:
+            raise RequestError("one model is trained by one recipe", "recipe", "type the command once a recipe")
     return found
 
 
@@ -130,7 +150,7 @@ def _check(subject: Subject) -> None:
     if len(set(names)) < len(names):
         what = "a measure is taken once for each model, and its orders go both ways"
         raise RequestError(what, ", ".join(names), "leave scorer.keep out, and type each measure once")
-    for settings in (*subject.measures, *filter(None, [subject.scratch])):
+    for settings in subject.runs:
         subject.workshop.job(settings)
 
 

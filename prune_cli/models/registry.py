@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -12,7 +12,10 @@ from prune_cli.common.registry import Registry
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a model's input looks like: channels, height and width in pixels, and the mean and std it was trained with."""
+    """What a model's input looks like: channels, height and width in pixels, and the mean and std it was trained with.
+
+    Images come to that size in one way for all models (data/images.py): resized bilinearly, the middle kept.
+    """
 
     channels: int
     height: int
@@ -30,6 +33,7 @@ class Model(Protocol):
     """A family of models. The fields of its dataclass are its options.
 
     One with `keeps_head = True` is trained for its very task: its weights bring their classifier, others get a fresh one.
+    One whose `weights` say how its images are prepared has `canonical`: the same model, in which other options say it.
     """
 
     name: str
@@ -49,6 +53,13 @@ class Model(Protocol):
     def build(self, num_classes: int) -> nn.Module:
         """The module with timm's own random initialisation, drawn from torch's global generator."""
         ...
+
+
+def untrained(model: Model) -> dict[str, Any]:
+    """The options to change for the same model with random weights, its images prepared as they are now."""
+    same = getattr(model, "canonical", model)
+    values = {option.name: getattr(same, option.name) for option in fields(model)}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if value != getattr(model, name)} | {"weights": "random"}
 
 
 models: Registry[Model] = Registry("model", "prune_cli.models")

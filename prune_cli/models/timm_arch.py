@@ -18,6 +18,7 @@ from prune_cli.models.registry import ImageInput, models
 class TimmArch:
     """Any timm architecture. arch: its name, with the tag of the weights (`vit_base_patch16_224.augreg_in21k`).
 
+    The tag says how images are prepared, also for weights from a file; `weights=hub:TAG` stands above that of `arch`.
     image_size: height and width [pixels] of its input; None: those of the pre-trained weights.
     """
 
@@ -53,6 +54,13 @@ class TimmArch:
         """What its images look like: as in pre-training, but for an `image_size` that was given."""
         own = self.pretrained_input
         return own if self.image_size is None else replace(own, height=self.image_size, width=self.image_size)
+
+    @property
+    def canonical(self) -> TimmArch:
+        """This model by the options that a run is called by: no `image_size` that is the pre-trained one, and the tag of
+        `weights=hub:TAG` in `arch` where images are prepared otherwise for it."""
+        same = replace(self, image_size=None) if self.input == self.pretrained_input else self
+        return same if replace(same, weights="hub").input == same.input else replace(same, arch=same._tagged)
 
     @property
     def pretrained_input(self) -> ImageInput:

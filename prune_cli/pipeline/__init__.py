@@ -12,8 +12,9 @@ from prune_cli.pipeline.arrows import (
     train,
 )
 from prune_cli.pipeline.batches import evaluation_batches, training_batches
+from prune_cli.pipeline.fit import check_effect
 from prune_cli.pipeline.job import Job, Workshop, composer, outline, score_identity
-from prune_cli.pipeline.record import describe, title, write_run
+from prune_cli.pipeline.record import describe, input_of, title, write_run
 from prune_cli.pipeline.rounds import find_mask
 from prune_cli.pipeline.scoring import find_scores
 
@@ -21,6 +22,7 @@ __all__ = [
     "Job",
     "Workshop",
     "build_model",
+    "check_effect",
     "choose_mask",
     "composer",
     "control",
@@ -28,6 +30,7 @@ __all__ = [
     "evaluation_batches",
     "find_mask",
     "find_scores",
+    "input_of",
     "keep_data",
     "outline",
     "remove",

@@ -16,7 +16,6 @@ from prune_cli.scorers import batches_of
 from prune_cli.training.loop import Feed
 from prune_cli.training.mixing import cut_and_mixed
 
-
 KEPT_BYTES = 1 << 28  # of scoring batches in memory: three of 128 images of 3×224×224
 
 
@@ -62,7 +61,7 @@ def scoring_batches(job: Job) -> ScoringBatches:
 
     The first is made at once: data that cannot be read are found early, and the time of one batch is not the scorer's.
     """
-    options = job.settings.scoring
+    options = job.scoring
     loader = _loader(job, "train", options.batch_size)
     batches = batches_of(job.settings.scorer) if options.batches is None else options.batches
     order = loader.shuffled(job.settings.seed, "scoring")[: batches * options.batch_size]

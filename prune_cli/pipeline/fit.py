@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+
 from torch import nn
 
 from prune_cli.common.errors import RequestError
-from prune_cli.config.schema import Settings
+from prune_cli.config.schema import Scoring, Settings
 from prune_cli.models.registry import ClipInput
-from prune_cli.scorers import scores_of
+from prune_cli.scorers import scores_of, sees_data
 from prune_cli.training.trackers import check_trackers
 
 OF_UNITS = ("none", "shuffle", "layerwise_random", "inverted")  # the controls that mean something for units
@@ -49,6 +52,29 @@ def check_fit(settings: Settings) -> None:
     if getattr(settings.scorer, "label_must_change", False) and getattr(settings.dataset, "actions_per_clip", 2) == 1:
         what = "each clip has one label, so nothing can be told of its changes"
         raise RequestError(what, "scorer.source=label", "scorer.source=output, or dataset.actions_per_clip=2")
+
+
+def check_effect(keys: Iterable[str], points: Sequence[Settings]) -> None:
+    """Raise RequestError for one of these typed options if it changes nothing in any of the points; its default may be typed."""
+    found = [_idle(settings) for settings in points]
+    for key in keys:
+        if all(key in idle for idle in found) and not all(_at_default(settings, key) for settings in points):
+            raise RequestError(f"{key} changes nothing: {found[0][key]}", key, f"leave {key} out")
+
+
+def _idle(settings: Settings) -> dict[str, str]:
+    """The options that change nothing beside the others, by their dotted keys, each with the reason."""
+    idle = {f"recipe.{option}": reason for option, reason in settings.recipe.idle.items()}
+    if not sees_data(settings.scorer):
+        reason = f"scorer={settings.scorer.name} looks at no data"
+        idle |= {f"scoring.{option.name}": reason for option in fields(Scoring)}
+    return idle
+
+
+def _at_default(settings: Settings, key: str) -> bool:
+    group, _, name = key.partition(".")
+    part = getattr(settings, group)
+    return any(option.name == name and option.default == getattr(part, name) for option in fields(part))
 
 
 def check_processes(settings: Settings, model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from prune_cli.models.sources import Weights, locate
 from prune_cli.pipeline.fit import check_fit, check_processes, implied, placement_of
 from prune_cli.runs.identity import changed_options, versioned_options
 from prune_cli.runs.places import Places
-from prune_cli.scorers import batches_of, scorers
+from prune_cli.scorers import batches_of, scorers, sees_data
 from prune_cli.training.recipe import Recipe
 from prune_cli.units.removal import Removal, units
 
@@ -67,6 +67,15 @@ class Job:
     def placement(self) -> str | None:
         """Where a removed unit falls silent; None where single weights are removed, or nothing."""
         return None if self.method == "dense" else placement_of(self.settings)
+
+    @property
+    def scoring(self) -> Scoring:
+        """What is scored on: the default where the scorer sees no data; `batches` open where it wants as many anyway."""
+        settings = self.settings
+        if not sees_data(settings.scorer):
+            return Scoring()
+        as_wanted = settings.scoring.batches == batches_of(settings.scorer)
+        return replace(settings.scoring, batches=None) if as_wanted else settings.scoring
 
     @property
     def method(self) -> str:
@@ -152,19 +161,19 @@ def train_identity(job: Job) -> dict[str, Any]:
 
 
 def score_identity(job: Job) -> dict[str, Any]:
-    """What changes the scores."""
-    settings = job.settings
-    return _base_identity(job) | {
-        "scorer": versioned_options(settings.scorer),
-        "scoring": changed_options(_scoring(settings)),
+    """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
+    compute = job.settings.compute
+    scored = replace(compute, precision="fp32") if compute.precision == "bf16" else compute
+    return _base_identity(job) | {"compute": changed_options(scored)} | _scores(job)
+
+
+def _scores(job: Job) -> dict[str, Any]:
+    """What is scored, by which scorer and on which data."""
+    return {
+        "scorer": versioned_options(job.settings.scorer),
+        "scoring": changed_options(job.scoring),
         **({} if job.placement is None else {"of": "units"}),
     }
-
-
-def _scoring(settings: Settings) -> Scoring:
-    """Its batches left open where they are as many as the scorer wants anyway."""
-    as_wanted = settings.scoring.batches == batches_of(settings.scorer)
-    return replace(settings.scoring, batches=None) if as_wanted else settings.scoring
 
 
 def prune_identity(job: Job) -> dict[str, Any]:
@@ -178,4 +187,4 @@ def prune_identity(job: Job) -> dict[str, Any]:
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     if job.method == "dense":
         return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter
-    return identity | {"sparsity": changed_options(job.settings.sparsity)} | score_identity(job)
+    return identity | {"sparsity": changed_options(job.settings.sparsity)} | _scores(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
     return prunable, kept, sparsity.percent
 
 
+def input_of(job: Job) -> dict[str, Any]:
+    """The size, mean and std of the images that the model sees; nothing of clips, which keep theirs."""
+    values = asdict(job.settings.model.input)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
 def results(rows: list[Row]) -> dict[str, Any]:
     """The accuracies (percent) that a record states: of the last epoch, and of the best under its own name."""
     best, split = best_row(rows)
@@ -115,7 +122,12 @@ def _write(
     write_tensors(path / "model.safetensors", model.state_dict())
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
     record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
-    record |= {"data_digest": job.data_digest, "weights_sha256": job.weights.sha256, **provenance(job.device)}
+    record |= {
+        "input": input_of(job),
+        "data_digest": job.data_digest,
+        "weights_sha256": job.weights.sha256,
+        **provenance(job.device),
+    }
     scoring = record.get("scoring") or {}
     record |= {"processes": job.ranks.world, "seconds": sum(row["seconds"] for row in rows) + scoring.get("seconds", 0)}
     return seal(path, record)

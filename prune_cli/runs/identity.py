@@ -1,9 +1,10 @@
 """What a run is called: a hash of all that changes its numbers, and of nothing else.
 
 An option left at its dataclass default stays out, so a new option (whose default is the old behaviour) renames no
-old run. A part whose same options begin to mean other numbers raises its class attribute `version` (1 where it has
-none): above 1 it is part of the name, and no old run is taken for a new one. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
-weights and the data count by their digests.
+old run. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
+weights and the data count by their digests. A part whose same options begin to mean other numbers raises its class
+attribute `version` (1 where it has none): above 1 it is part of the name, and no old run is taken for a new one. A part
+whose options can say one thing in several ways has a property `canonical`, the one of them that counts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 
 
 def changed_options(part: Any) -> dict[str, Any]:
-    """The options of a dataclass instance that differ from their defaults, with its registered name if it has one."""
+    """The options of a dataclass instance, in its canonical form, that differ from their defaults; with its registered
+    name if it has one."""
+    part = getattr(part, "canonical", part)
     found = {"name": part.name} if hasattr(part, "name") else {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)

@@ -14,6 +14,7 @@ from prune_cli.scorers.registry import (
     rounds_of,
     scorers,
     scores_of,
+    sees_data,
 )
 
 build = scorers.build
@@ -31,4 +32,5 @@ __all__ = [
     "rounds_of",
     "scorers",
     "scores_of",
+    "sees_data",
 ]

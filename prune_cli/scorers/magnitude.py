@@ -15,6 +15,7 @@ class Magnitude:
     """s(θ) = |θ|. Needs neither data nor gradients; `batches` is not touched."""
 
     title = "Magnitude"
+    sees_data = False
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:  # noqa: ARG002
         """Score the weights; higher = keep."""

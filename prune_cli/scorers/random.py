@@ -20,6 +20,7 @@ class Random:
     seed: int = 0
 
     title = "Random"
+    sees_data = False
     scores = ("weights", "units")
 
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:  # noqa: ARG002

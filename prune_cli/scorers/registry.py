@@ -18,7 +18,8 @@ class Scorer(Protocol):
     """A score for each prunable weight, or for each unit. The fields of its dataclass are its options.
 
     One of units says `scores = ("units",)`, may have `measures`, what was measured of each unit by name, and wants
-    `scoring_batches` of clips. Its `parameters` name the recurrent layers, and so do its scores, (U,) each.
+    `scoring_batches` of clips. Its `parameters` name the recurrent layers, and so do its scores, (U,) each. One that looks
+    at no data says `sees_data = False`: of the batches it may read the shape of an image, and nothing else.
     """
 
     name: str
@@ -48,6 +49,11 @@ def rounds_of(scorer: Scorer) -> int:
 def batches_of(scorer: Scorer) -> int:
     """How many batches the scorer wants to see where `scoring.batches` does not say."""
     return getattr(scorer, "scoring_batches", 1)
+
+
+def sees_data(scorer: Scorer) -> bool:
+    """Whether the scores depend on the images or clips that the scorer is given."""
+    return getattr(scorer, "sees_data", True)
 
 
 def scores_of(scorer: Scorer) -> tuple[str, ...]:

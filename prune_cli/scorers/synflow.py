@@ -29,6 +29,7 @@ class SynFlow:
     rounds: int = 100
 
     title = "SynFlow"
+    sees_data = False
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

@@ -22,6 +22,7 @@ class WeightNorm(UnitScorer):
     keep: str = "high"
 
     title = "Weight norm"
+    sees_data = False
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:  # noqa: ARG002
         """Of each layer the norms (U,)."""

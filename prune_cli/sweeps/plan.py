@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from operator import or_
 from statistics import median
@@ -27,9 +27,12 @@ def with_grid(fixed: Point, typed: Axes, grid: Axes) -> Axes:
     return {key: points for key, points in (grid | typed).items() if key in typed or key not in given}
 
 
-def references(points: Iterable[Point]) -> list[Point]:
-    """The dense and the from-scratch run of each point: the same but for scorer, sparsity and weights."""
-    return [_without(point, ("scorer", "sparsity")) | extra for point in points for extra in (DENSE, SCRATCH)]
+def references(points: Iterable[Point], scratch: Callable[[Point], Point] = lambda _: SCRATCH) -> list[Point]:
+    """The dense and the from-scratch run of each point: the same but for scorer, sparsity and weights.
+
+    scratch: what a point's from-scratch run has in their place.
+    """
+    return [_without(point, ("scorer", "sparsity")) | extra for point in points for extra in (DENSE, scratch(point))]
 
 
 def _without(point: Point, groups: tuple[str, ...]) -> Point:

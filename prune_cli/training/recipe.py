@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from timm.scheduler import CosineLRScheduler
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.masks.survivors import elementwise_optimizer
+
+EVALUATED = ("epochs", "smoke", "test_images")  # the options that count where nothing is trained
 
 logging.getLogger("timm.scheduler").setLevel(logging.ERROR)  # it warns of a schedule of one epoch, which smoke has
 
@@ -90,6 +92,23 @@ class Recipe:
         for name, used in (("momentum", self.momentum is not None), ("weight_decay", self.weight_decay > 0)):
             if used and name not in known:
                 raise ConfigError(f"{self.optimizer} has no {name}", f"recipe.{name}", f"leave recipe.{name} out")
+
+    @property
+    def canonical(self) -> Recipe:
+        """The recipe that a run is called by, of all that have its result. Without an epoch it is that of recipe=none."""
+        if not self.epochs:
+            return Recipe(epochs=0, min_lr=1e-5, smoke=self.smoke, test_images=self.test_images)
+        return self if self.cutmix_alpha else replace(self, cutmix_prob=1.0)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """The options that change nothing beside the others, each with the reason."""
+        if not self.epochs:
+            names = [option.name for option in fields(self) if option.name not in EVALUATED]
+            return dict.fromkeys(names, "nothing is trained with recipe.epochs=0")
+        of_mixing = {"cutmix_prob": "no batch is mixed with recipe.cutmix_alpha=0"}
+        of_warmup = {"warmup_lr": "there is no warm-up with recipe.warmup_epochs=0"}
+        return ({} if self.cutmix_alpha else of_mixing) | ({} if self.warmup_epochs else of_warmup)
 
     def optimizer_options(self) -> dict[str, float]:
         """What the optimiser is made with, beside the weight decay."""

@@ -107,7 +107,7 @@ def test_neither_the_device_nor_the_folder_of_the_data_count(kind: str) -> None:
         ("model=timm", "model.arch=vit_tiny_patch16_224"),
         ("model.prunable=['blocks.*']",),
         ("dataset=fashion_mnist",),
-        ("compute.precision=bf16",),
+        ("compute.precision=fp64",),
     ],
 )
 def test_what_changes_every_number_changes_every_name(kind: str, words: tuple[str, ...]) -> None:
@@ -134,10 +134,81 @@ def test_weights_and_data_count_by_their_digests(kind: str) -> None:
         ("recipe.lr=0.002", {"prune", "train"}),
         ("recipe.horizontal_flip=true", {"prune", "train"}),
         ("recipe=smoke", {"prune", "train"}),
+        ("compute.precision=bf16", {"prune", "train"}),  # scores are measured without autocast
     ],
 )
 def test_an_option_counts_where_it_changes_a_number(word: str, changed: set[str]) -> None:
     assert {kind for kind in IDENTITIES if name(kind, word) != name(kind)} == changed
+
+
+@pytest.mark.parametrize("scorer", ["magnitude", "random", "synflow"])
+@pytest.mark.parametrize("kind", ["prune", "score"])
+def test_the_scoring_data_do_not_count_where_the_scorer_sees_none(kind: str, scorer: str) -> None:
+    wanted = name(kind, f"scorer={scorer}")
+    assert name(kind, f"scorer={scorer}", "scoring.batches=4", "scoring.batch_size=7") == wanted
+    assert name(kind, f"scorer={scorer}", "seed=1", "scoring.batches=4") != wanted
+
+
+@pytest.mark.parametrize("kind", ["prune", "train"])
+def test_without_an_epoch_no_other_option_of_training_counts(kind: str) -> None:
+    untrained = name(kind, "recipe=none")
+    assert name(kind, "recipe.epochs=0") == name(kind, "recipe=paper", "recipe.epochs=0") == untrained
+    assert name(kind, "recipe=none", "recipe.lr=0.5", "recipe.batch_size=7", "recipe.train_batches=3") == untrained
+    others = {name(kind, "recipe=none", word) for word in ("recipe.test_images=9", "recipe.smoke=true", "seed=1")}
+    assert len(others | {untrained}) == 4
+    assert name(kind, "recipe=none", "compute.precision=bf16") != untrained  # which the evaluation is computed in
+
+
+@pytest.mark.parametrize("kind", ["prune", "train"])
+def test_how_often_is_mixed_counts_where_there_is_mixing(kind: str) -> None:
+    assert name(kind, "recipe.cutmix_prob=0.5") == name(kind)
+    mixed = "recipe.cutmix_alpha=1"
+    assert name(kind, mixed, "recipe.cutmix_prob=0.5") != name(kind, mixed)
+
+
+MOBILE = ("model=timm", "model.arch=mobilenetv3_large_100")
+TAGGED = ("model=timm", "model.arch=mobilenetv3_large_100.miil_in21k")  # other mean and std than the default tag
+
+
+@pytest.mark.parametrize(
+    ("words", "golden"),
+    [
+        (MOBILE, "6926bece4623"),
+        (TAGGED, "83459d59247d"),
+        ((*MOBILE, "model.image_size=160"), "b62f5d24a78d"),
+        (("model=timm", "model.arch=vit_tiny_patch16_224", "model.weights=hub:augreg_in21k"), "1c4cd5fc65bc"),
+        (("model=vit_b16", "model.weights=hub:augreg_in1k"), "7d936b825762"),
+        (("recipe=none",), "6f816af4075b"),
+        (("scorer=random",), "40afaab3cf12"),
+        (("scorer=synflow",), "e800e06b6eb0"),
+    ],
+    ids=str,
+)
+def test_golden_names_of_what_has_several_ways_to_be_said(words: tuple[str, ...], golden: str) -> None:
+    assert name("prune", *words) == golden
+
+
+@pytest.mark.parametrize("kind", IDENTITIES)
+def test_what_the_model_is_fed_counts(kind: str) -> None:
+    """One file of weights: `hub:TAG` sets mean, std and size with it, the file alone leaves those of the architecture."""
+    file = name(kind, *MOBILE, "model.weights=w.safetensors")
+    assert name(kind, *MOBILE, "model.weights=hub:miil_in21k") != file
+    assert name(kind, *MOBILE, "model.weights=hub:ra_in1k") == file  # the default tag
+    sizes = ("model=timm", "model.arch=convnext_tiny")
+    larger = name(kind, *sizes, "model.weights=hub:fb_in22k_ft_in1k_384")
+    assert larger != name(kind, *sizes, "model.weights=w.safetensors")
+    assert name(kind, *sizes, "model.weights=hub:fb_in22k_ft_in1k_384", "model.image_size=384") == larger
+
+
+@pytest.mark.parametrize("kind", IDENTITIES)
+def test_a_tag_is_told_in_three_ways_for_one_run(kind: str) -> None:
+    of_hub = name(kind, *MOBILE, "model.weights=hub:miil_in21k")
+    assert name(kind, *TAGGED) == name(kind, *TAGGED, "model.weights=w.safetensors") == of_hub
+
+
+def test_the_pretrained_size_is_the_same_typed_or_not() -> None:
+    assert name("prune", *MOBILE, "model.image_size=224") == name("prune", *MOBILE)
+    assert name("prune", "model=vit_b16", "model.image_size=224") == name("prune", "model=vit_b16")
 
 
 def test_the_random_mask_counts_by_its_seed_only_where_it_is_used() -> None:

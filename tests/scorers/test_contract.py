@@ -81,6 +81,14 @@ def test_the_model_is_as_it_was_after_a_failure_too(name: str) -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_depend_on_the_data_unless_the_scorer_says_that_it_sees_none(name: str) -> None:
+    model, scorer = network(), scorers.build(name)
+    one, two = (scorer(model, [batch(10, seed)], prunable(model)) for seed in (1, 2))
+    assert all(torch.equal(one[key], two[key]) for key in one) is not scorers.sees_data(scorer)
+    assert scorers.sees_data(scorer) is (name not in WITHOUT_DATA)
+
+
 def check_uneven_batches(scorer: object) -> None:
     """Batches of 7 and 3 count as one of 10."""
     model = network()

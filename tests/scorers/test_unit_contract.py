@@ -79,6 +79,14 @@ def test_a_loss_that_is_not_finite_names_its_batch_and_leaves_no_hook(name: str)
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_depend_on_the_clips_unless_the_scorer_says_that_it_sees_none(name: str) -> None:
+    model, scorer = network(), scorers.build(name)
+    one, two = (scorer(model, [clips(samples)], units(model))["lstm"] for samples in (10, 11))
+    assert torch.equal(one, two) is not scorers.sees_data(scorer)
+    assert scorers.sees_data(scorer) is (name in WITH_DATA)
+
+
 def check_uneven_batches(name: str, scorer: object) -> None:
     """Batches of 7 and 3 clips are one of 10."""
     model, (x, y) = network(), clips(10)

@@ -34,6 +34,12 @@ def test_what_is_typed_replaces_the_experiments_axis() -> None:
     assert with_grid(Point(), {}, grid) == grid
 
 
+def test_the_reference_from_scratch_may_be_another_for_each_point() -> None:
+    points = [Point(values={"seed": seed}) for seed in (1, 2)]
+    found = references(points, lambda point: Point(values={"model.units": point.values["seed"]}))
+    assert [point.values.get("model.units") for point in found] == [None, 1, None, 2]
+
+
 def test_references_are_dense_and_from_scratch_with_nothing_of_scorer_or_sparsity_left() -> None:
     point = Point({"scorer": "snip", "sparsity": "custom"}, {"sparsity.percent": 97.0, "scorer.alpha": 1.0, "seed": 3})
     dense, scratch = references([point])

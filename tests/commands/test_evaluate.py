@@ -1,0 +1,78 @@
+"""A finished run measured again: its images are prepared as the run did, whatever the weights were called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub.constants
+import pandas as pd
+import pytest
+import torch
+from conftest import Answer
+from safetensors.torch import save_file
+
+from prune_cli.models.registry import ImageInput
+from prune_cli.models.timm_arch import TimmArch
+
+Run = Callable[..., Answer]
+ARCH, TAG = "mobilenetv3_large_100", "miil_in21k"  # mean 0 and std 1, where the default tag has those of ImageNet
+SMALL = ("model=timm", "model.image_size=32", "scorer=magnitude", "sparsity=50", "recipe=smoke")
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Made-up weights of the tag, in the cache of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = TimmArch(ARCH, f"hub:{TAG}")
+    folder = tmp_path / "hub" / f"models--{model.hub_id.replace('/', '--')}"
+    path = folder / "snapshots/1234/model.safetensors"
+    path.parent.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text("1234")
+    torch.manual_seed(5)
+    save_file(model.build(11_221).state_dict(), path)
+    return path
+
+
+def pruned(run: Run, *words: str) -> dict:
+    answer = run("prune", *SMALL, *words, "--json")
+    assert answer.code == 0, answer.err
+    return answer.json
+
+
+def test_a_run_of_another_tag_is_measured_with_the_images_of_that_tag(run: Run, here: Path, weights: Path) -> None:
+    record = pruned(run, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
+    assert (record["input"]["mean"], record["input"]["std"]) == ([0, 0, 0], [1, 1, 1])
+    weights.unlink()  # the run's own file is enough
+    found = run("evaluate", record["hash"], "--json").json
+    recorded = pd.read_csv(here / "runs/prune" / record["hash"] / "metrics.csv").iloc[-1]
+    assert found["loss"] == pytest.approx(recorded.test_loss, rel=1e-12)
+    assert found["accuracy"] == record["accuracy_last"]
+
+
+def test_a_file_is_another_run_unless_its_tag_is_told(run: Run, weights: Path) -> None:
+    of_tag = pruned(run, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
+    untold = pruned(run, f"model.arch={ARCH}", f"model.weights={weights}")
+    assert of_tag["weights_sha256"] == untold["weights_sha256"]
+    assert of_tag["hash"] != untold["hash"]
+    assert untold["input"]["mean"] == [0.485, 0.456, 0.406]
+    told = run("prune", *SMALL, f"model.arch={ARCH}.{TAG}", f"model.weights={weights}", "--json")
+    assert "this run is finished" in told.err
+    assert told.json["hash"] == of_tag["hash"]
+
+
+@pytest.mark.usefixtures("weights")
+def test_a_timm_that_prepares_images_otherwise_measures_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = pruned(run, f"model.arch={ARCH}", "model.weights=random")
+    before = TimmArch.pretrained_input
+
+    def moved(model: TimmArch) -> ImageInput:
+        return replace(before.fget(model), mean=(0.5, 0.5, 0.5))  # type: ignore[misc]
+
+    monkeypatch.setattr(TimmArch, "pretrained_input", property(moved))
+    answer = run("evaluate", record["hash"])
+    assert answer.code == 1
+    assert "prepares images otherwise" in answer.err
+    assert f"timm {record['versions']['timm']}" in answer.err
