@@ -15,6 +15,7 @@ import typer
 
 from prune_cli.common.errors import PruneCliError, told
 from prune_cli.common.interrupts import guarded
+from prune_cli.common.streams import outlived_streams
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
@@ -427,6 +428,17 @@ def drift(
 def main() -> None:
     """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()
+    with outlived_streams() as stdout:
+        code = _answer()
+        stdout.flush()
+        if stdout.error is not None:
+            lost = PruneCliError(f"the result is lost: {stdout.error.strerror}", "stdout", "the same command elsewhere")
+            code = _fail(lost.lines(), code or lost.exit_code)
+    sys.exit(code)
+
+
+def _answer() -> int:
+    """Do what was typed. Returns the exit code."""
     try:
         with guarded():
             code = app(standalone_mode=False)
@@ -436,11 +448,9 @@ def main() -> None:
         code = _fail(error.lines(), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail([STOPPED], INTERRUPTED)
-    except BrokenPipeError:
-        code = _quiet_pipe()
     except Exception as error:
         code = _unexpected(error)
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _unexpected(error: Exception) -> int:
@@ -450,12 +460,6 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(DEBUG):
         raise error
     return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
-
-
-def _quiet_pipe() -> int:
-    """The reader of stdout has gone (`| head`): nothing more to say, and nothing to flush at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _fail(lines: list[str], code: int) -> int:
