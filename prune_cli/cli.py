@@ -16,6 +16,7 @@ import typer
 
 from prune_cli.common.errors import PruneCliError, nearest, told
 from prune_cli.common.interrupts import guarded
+from prune_cli.common.streams import outlived_streams
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
 
@@ -441,6 +442,17 @@ def drift(
 def main() -> None:
     """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()
+    with outlived_streams() as stdout:
+        code = _answer()
+        stdout.flush()
+        if stdout.error is not None:
+            lost = PruneCliError(f"the result is lost: {stdout.error.strerror}", "stdout", "the same command elsewhere")
+            code = _fail(lost.lines(), code or lost.exit_code)
+    sys.exit(code)
+
+
+def _answer() -> int:
+    """Do what was typed. Returns the exit code."""
     try:
         with guarded():
             code = app(standalone_mode=False)
@@ -451,11 +463,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
         _say_stopped()
-    except BrokenPipeError:
-        code = _quiet_pipe()
     except Exception as error:
         code = _unexpected(error)
-    sys.exit(code or 0)
+    return code or 0
 
 
 def _say_stopped() -> None:
@@ -483,12 +493,6 @@ def _instead(error: Exception) -> str:
         return f"prune-cli {typed[0]} --help"
     hint = nearest(typed[0], known, "prune-cli ", " --help")
     return hint if "prune-cli" in hint else "prune-cli --help"
-
-
-def _quiet_pipe() -> int:
-    """The reader of stdout has gone (`| head`): nothing more to say, and nothing to flush at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _fail(lines: list[str], code: int) -> int:

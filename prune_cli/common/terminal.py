@@ -21,34 +21,14 @@ WIDE = 200  # columns when piped, so that a table is never folded
 
 
 LOG = logging.getLogger("prune_cli")
-
-
-class _Stderr(Console):
-    """Where a person looks. When nobody does any more (a closed terminal, `| tee` that was stopped) work goes on unseen."""
-
-    def on_broken_pipe(self) -> None:
-        """Say nothing more; rich would end the process."""
-        self.quiet = True
-
-
-STDERR = _Stderr(stderr=True, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _unseen() -> Iterator[None]:
-    """Whatever goes wrong with the terminal: from then on nothing more is said."""
-    try:
-        yield
-    except OSError:
-        STDERR.quiet = True
+STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):
     """Notes to stderr, around a live progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with _unseen():
-            STDERR.print(record.getMessage(), markup=False, highlight=False)
+        STDERR.print(record.getMessage(), markup=False, highlight=False)
 
 
 class _LogHandler(logging.FileHandler):
@@ -93,7 +73,8 @@ def log_to(path: Path) -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """One machine-readable object on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    narrow = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # letters that it lacks become \uXXXX
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=narrow, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -129,13 +110,11 @@ class EpochProgress:
         self._task: TaskID = self._bar.add_task(title, total=epochs * steps, loss="-", accuracy="-")
 
     def __enter__(self) -> EpochProgress:
-        with _unseen():
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _unseen():
-            self._bar.stop()
+        self._bar.stop()
 
     def skip(self, steps: int) -> None:
         """This many steps were done before."""

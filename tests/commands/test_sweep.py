@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,12 +113,12 @@ def test_a_sweep_for_a_cluster_is_planned_on_a_machine_without_its_device(run: R
 
 
 def test_a_terminal_that_was_closed_stops_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prune_cli.common import terminal
+    class Closed(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
-    def closed(*_: object, **__: object) -> None:
-        raise OSError(5, "Input/output error")
+        def write(self, text: str) -> int:  # noqa: ARG002
+            raise OSError(5, "Input/output error")
 
-    quiet = terminal.STDERR.quiet
-    monkeypatch.setattr(terminal.STDERR, "print", closed)
+    monkeypatch.setattr(sys, "stderr", Closed())
     assert run("prune", *SMOKE, "scorer=magnitude").code == 0
-    terminal.STDERR.quiet = quiet
