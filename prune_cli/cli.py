@@ -16,6 +16,14 @@ import typer
 
 from prune_cli.common.errors import PruneCliError, nearest, told
 from prune_cli.common.interrupts import guarded
+from prune_cli.common.paths import (
+    Check,
+    check_data_folder,
+    check_export,
+    check_readable_folder,
+    check_writable_folder,
+    typed_path,
+)
 from prune_cli.common.streams import outlived_streams
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
 from prune_cli.runs.places import Places
@@ -34,12 +42,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run folders are.")]
-ResultsDir = Annotated[Path, typer.Option("--results-dir", metavar="DIR", help="Where tables are written.")]
-DataDir = Annotated[
-    Path, typer.Option("--data-dir", metavar="DIR", envvar="PRUNE_CLI_DATA", help="Where datasets are.")
-]
-ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Config groups of your own.")]
+
+def _checked(option: str, check: Check) -> Callable[[str | Path], Path]:
+    """What reads the path that was typed for an option, and refuses one that the command could not use."""
+
+    def read(text: str | Path) -> Path:
+        return typed_path(text, option, check)
+
+    return read
+
+
+def _folder(option: str, check: Check, what: str, **more: Any) -> Any:
+    return typer.Option(option, metavar="DIR", help=what, parser=_checked(option, check), **more)
+
+
+def _export(what: str) -> Any:
+    return typer.Option("--export", metavar="FILE", help=what, parser=_checked("--export", check_export))
+
+
+RunsDir = Annotated[Path, _folder("--runs-dir", check_writable_folder, "Where run folders are.")]
+RunsRead = Annotated[Path, _folder("--runs-dir", check_readable_folder, "Where run folders are.")]
+ResultsDir = Annotated[Path, _folder("--results-dir", check_writable_folder, "Where tables are written.")]
+DataDir = Annotated[Path, _folder("--data-dir", check_data_folder, "Where datasets are.", envvar="PRUNE_CLI_DATA")]
+ConfigDir = Annotated[Path | None, _folder("--config-dir", check_readable_folder, "Config groups of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, not a table.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Build nothing; check every byte of what is built.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan; compute and write nothing.")]
@@ -241,7 +266,14 @@ def sweep(
 
 @command("run", "run runs/prune/HASH")
 def run_folder(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run folder with a request.json.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_DIR",
+            help="A run folder with a request.json.",
+            parser=_checked("RUN_DIR", check_readable_folder),
+        ),
+    ],
     json: Json = False,
 ) -> None:
     """Do one run of a sweep, in a process of its own: what launchers start."""
@@ -256,7 +288,7 @@ def verify(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="RUN…", help="Folders or hashes; none: all there are.")
     ] = None,
-    runs_dir: RunsDir = RUNS,
+    runs_dir: RunsRead = RUNS,
     json: Json = False,
 ) -> int:
     """Check the sha256 of every file of runs, and of the checkpoints of those that are not finished."""
@@ -270,18 +302,20 @@ def verify(
 
 @command("pack", "pack HASH --to packed", "pack --to packed")
 def pack(
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A runs folder for the packed runs.")],
+    to: Annotated[Path, _folder("--to", check_writable_folder, "A runs folder for the packed runs.")],
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="RUN…", help="Folders or hashes; none: all there are.")
     ] = None,
-    runs_dir: RunsDir = RUNS,
+    runs_dir: RunsRead = RUNS,
     json: Json = False,
-) -> None:
+) -> int:
     """Copy finished runs without their weights: small enough to be committed, and still finished."""
     from prune_cli.commands.pack import pack as run_pack
 
     packed = run_pack(runs or [], runs_dir, to)
-    show({"packed": packed}, json, lambda: print_table("", ("run", "bytes"), [list(row.values()) for row in packed]))
+    rows = [list(row.values()) for row in packed.runs]
+    show({"packed": packed.runs, "damaged": packed.damaged}, json, lambda: print_table("", ("run", "bytes"), rows))
+    return 1 if packed.damaged else 0
 
 
 @command("table", "table 1", "table 2 --sparsity 95", "table 2 --against report", "table 1 --all --method magnitude")
@@ -293,7 +327,7 @@ def table(
     against: Annotated[
         str | None, typer.Option("--against", metavar="report", help="Set the report beside it.")
     ] = None,
-    runs_dir: RunsDir = RUNS,
+    runs_dir: RunsRead = RUNS,
     results_dir: ResultsDir = RESULTS,
     json: Json = False,
 ) -> None:
@@ -309,7 +343,7 @@ def table(
 @command("evaluate", "evaluate runs/prune/HASH", "evaluate HASH --json")
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, or the start of its hash.")],
-    runs_dir: RunsDir = RUNS,
+    runs_dir: RunsRead = RUNS,
     data_dir: DataDir = DATA,
     config_dir: ConfigDir = None,
     json: Json = False,
@@ -329,7 +363,7 @@ def evaluate(
 )
 def train(
     words: Words = None,
-    export: Annotated[Path | None, typer.Option("--export", metavar="FILE", help="Write float16 weights too.")] = None,
+    export: Annotated[Path | None, _export("Write float16 weights too.")] = None,
     runs_dir: RunsDir = RUNS,
     data_dir: DataDir = DATA,
     config_dir: ConfigDir = None,
@@ -402,8 +436,8 @@ def dynamics(
 @command("shrink", "shrink runs/prune/HASH", "shrink HASH --export small.safetensors")
 def shrink(
     run: Annotated[str, typer.Argument(help="The folder of a run whose units were removed, or the start of its hash.")],
-    export: Annotated[Path | None, typer.Option("--export", metavar="FILE", help="Write it there, not in RUN.")] = None,
-    runs_dir: RunsDir = RUNS,
+    export: Annotated[Path | None, _export("Write it there, not in RUN.")] = None,
+    runs_dir: RunsRead = RUNS,
     data_dir: DataDir = DATA,
     config_dir: ConfigDir = None,
     json: Json = False,
@@ -479,7 +513,8 @@ def _unexpected(error: Exception) -> int:
         return _fail([f"error: {error.format_message()}", f"try: {_instead(error)}"], 2)
     if os.environ.get(DEBUG):
         raise error
-    return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where; please report it"], 1)
+    report = "" if isinstance(error, OSError) else "; please report it"  # the system's word, not a fault of ours
+    return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where{report}"], 1)
 
 
 def _instead(error: Exception) -> str:

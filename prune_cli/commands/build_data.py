@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prune_cli.config.schema import Settings
-from prune_cli.data.registry import Rendered
+from prune_cli.data.registry import Rendered, reachable
 from prune_cli.runs.places import Places
 
 
@@ -15,11 +15,12 @@ def build_data(settings: Settings, places: Places, verify: bool = False) -> dict
     verify: build nothing, and compare the sha256 of every file of a rendered dataset (any other is checked on reading).
     """
     dataset = settings.dataset
-    if not verify:
-        dataset.build(places.data)
-    elif isinstance(dataset, Rendered):
-        dataset.verify(places.data)
-    splits = dataset.load(places.data)
+    with reachable(dataset):
+        if not verify:
+            dataset.build(places.data)
+        elif isinstance(dataset, Rendered):
+            dataset.verify(places.data)
+        splits = dataset.load(places.data)
     return {
         "dataset": dataset.name,
         "classes": list(splits.classes),

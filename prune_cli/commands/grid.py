@@ -12,6 +12,7 @@ from prune_cli.config.overrides import axis, parse
 from prune_cli.config.schema import Point, Settings
 from prune_cli.models.registry import untrained
 from prune_cli.runs.places import Places
+from prune_cli.runs.store import RunFolder
 from prune_cli.sweeps.plan import SCRATCH, expand, references, with_grid
 
 Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
@@ -64,11 +65,15 @@ def plan(
 
 
 def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True, here: bool = True) -> Planned:
-    """The jobs of points that are runs of this kind, by hash, each once. Raises RequestError."""
+    """The jobs of points that are runs of this kind, by hash, each once.
+
+    Raises RequestError, and PruneCliError where such a run is finished but its record is damaged.
+    """
     workshop = pipeline.Workshop(places, fetch, here)
     planned: Planned = {}
     for settings in points:
         job = workshop.job(settings)
         found = pipeline.describe(job, kind, *workshop.outline(job))
+        RunFolder.of(places.runs, kind, found["identity"]).manifest()
         planned.setdefault(found["hash"], (job, found))
     return planned

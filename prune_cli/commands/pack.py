@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prune_cli.commands.verify import there
 from prune_cli.common.errors import RequestError
-from prune_cli.runs.files import SEAL, check, write_sealed, write_text
+from prune_cli.common.terminal import note
+from prune_cli.runs.files import SEAL, DamagedError, check, write_sealed, write_text
 from prune_cli.runs.status import MANIFEST
 from prune_cli.runs.store import PACKED, digest_of, find, read_manifest
 
 KEPT = ("config.yaml", "metrics.csv", "layers.csv")  # and the manifest, with the digest of the mask and of every file
 
 
-def pack(runs: Iterable[str], runs_dir: Path, to: Path) -> list[dict[str, Any]]:
-    """Copy the runs, or all finished ones, to another runs folder; they count as finished there. Raises RequestError.
+@dataclass(frozen=True)
+class Packed:
+    """What came of packing: the folder and bytes of each packed run, and what is wrong with those that were left out."""
 
-    A score is no run of its own: it is left out where no run is named.
+    runs: list[dict[str, Any]]
+    damaged: list[dict[str, Any]]
+
+
+def pack(runs: Iterable[str], runs_dir: Path, to: Path) -> Packed:
+    """Copy the runs, or all finished ones, to another runs folder; they count as finished there.
+
+    Where no run is named, scores, which are no runs of their own, are left out, and so are damaged runs, each with a
+    note. Raises RequestError, and DamagedError for a run that is named.
     """
     if to.resolve() == runs_dir.resolve():
         raise RequestError("runs cannot be packed into their own folder", f"--to {to}", "--to ANOTHER_FOLDER")
-    folders = [find(runs_dir, run) for run in runs] or [
-        folder for folder in there(runs_dir, [MANIFEST]) if folder.parent.name != "score"
-    ]
-    return [_packed(folder, to) for folder in folders]
+    named = [find(runs_dir, run) for run in runs]
+    if named:
+        return Packed([_packed(folder, to) for folder in named], [])
+    packed, damaged = [], []
+    for folder in there(runs_dir, [MANIFEST]):
+        try:
+            packed += [_packed(folder, to)] if folder.parent.name != "score" else []
+        except DamagedError as error:
+            note(f"left out: {error.where}: {error.what}")
+            damaged.append({"run": str(folder), "what": error.what})
+    return Packed(packed, damaged)
 
 
 def _packed(folder: Path, to: Path) -> dict[str, Any]:
     record, target = read_manifest(folder) or {}, to / folder.parent.name / folder.name
-    for name in KEPT:
-        if (folder / name).exists():
-            check(folder / name, digest_of(record, name))
-            write_text(target / name, (folder / name).read_text(encoding="utf-8"))
+    kept = [name for name in KEPT if (folder / name).exists()]
+    for name in kept:
+        check(folder / name, digest_of(record, name))
+    for name in kept:
+        write_text(target / name, (folder / name).read_text(encoding="utf-8"))
     said = {key: value for key, value in record.items() if key != SEAL}
     write_sealed(target / MANIFEST, said | {PACKED: True})
     return {"run": str(target), "bytes": sum(path.stat().st_size for path in target.iterdir())}

@@ -11,10 +11,11 @@ from torch import nn
 from prune_cli import pipeline
 from prune_cli.commands.evaluate import Stored, stored
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.paths import check_export, typed_path
 from prune_cli.common.terminal import note, print_table
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.places import Places
-from prune_cli.runs.store import tensors_of
+from prune_cli.runs.store import find, tensors_of
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import shrink as smaller
 
@@ -27,12 +28,12 @@ def shrink(run: str, places: Places, export: Path | None = None) -> dict[str, An
 
     Raises RequestError for an unknown run, or one whose units were not removed inside the recurrence.
     """
+    to = export or typed_path(find(places.runs, run) / FILE, "--export", check_export)
     found = stored(run, places)
     _check(found)
     mask = tensors_of(found.folder, found.record, "mask.safetensors")
     small = smaller(found.model, mask)
     difference = _difference(found, small)
-    to = export or found.folder / FILE
     write_tensors(to, small.state_dict())
     (units,) = (int(keep.sum()) for keep in mask.values())
     result = {

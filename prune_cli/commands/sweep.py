@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from prune_cli import pipeline
 from prune_cli.commands.finished import enter, show_runs
 from prune_cli.commands.grid import Planned
 from prune_cli.commands.processes import SCRATCH, ask
-from prune_cli.commands.table import SWEEP, show_table, table
+from prune_cli.commands.table import remember, show_table, table
 from prune_cli.common.terminal import note, print_table
 from prune_cli.report.table import Table
-from prune_cli.runs.files import sweep_temporaries, write_json
+from prune_cli.runs.files import sweep_temporaries
 from prune_cli.runs.places import Places
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, STATUS, read_status, state_of
 from prune_cli.runs.store import LOGS, REQUEST, RunFolder, finished, read_manifest
@@ -61,8 +60,7 @@ def _remember(planned: Planned, places: Places) -> None:
     """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
     sweep_temporaries(places.results)
     clear(places.runs / SCRATCH)
-    points = [found for _, found in planned.values()]
-    write_json(places.results / SWEEP, {"argv": [Path(sys.argv[0]).name, *sys.argv[1:]], "points": points})
+    remember([found for _, found in planned.values()], places)
 
 
 def _tidy(folder: Path, found: dict[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
+from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
@@ -15,6 +17,7 @@ from prune_cli.report.recipes import Recipes
 from prune_cli.report.reference import METHOD, TABLE2_PERCENT, against_report
 from prune_cli.report.table import Table
 from prune_cli.report.tables import table1, table2
+from prune_cli.runs.files import DamagedError, read_sealed, write_sealed
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import finished
 from prune_cli.training.recipe import Recipe
@@ -25,13 +28,30 @@ SWEEP = "sweep.json"  # in the results folder: the points of the last sweep
 def entries(places: Places, everything: bool = False) -> list[dict[str, Any]]:
     """The points of the last sweep, with the records of those that are finished; or all finished runs."""
     done = finished(places.runs, "prune")
-    sweep = places.results / SWEEP
-    if everything or not sweep.exists():
+    points = None if everything else last_sweep(places)
+    if points is None:
         if not done:
             raise RequestError("there is no finished run", str(places.runs), "prune-cli sweep experiment=demo")
         return list(done.values())
-    planned = json.loads(sweep.read_text(encoding="utf-8"))["points"]
-    return [done.get(point["hash"], point) for point in planned]
+    return [done.get(point["hash"], point) for point in points]
+
+
+def remember(points: Sequence[Mapping[str, Any]], places: Places) -> None:
+    """Write which points the last sweep has."""
+    argv = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    write_sealed(places.results / SWEEP, {"argv": argv, "points": points})
+
+
+def last_sweep(places: Places) -> list[dict[str, Any]] | None:
+    """The points of the last sweep, or None where there was none. Raises DamagedError."""
+    path = places.results / SWEEP
+    try:
+        return read_sealed(path)["points"]
+    except FileNotFoundError:
+        return None
+    except (DamagedError, KeyError):
+        hint = "the same sweep again writes it; --all shows all finished runs"
+        raise DamagedError("the points of the last sweep are lost: their file is damaged", str(path), hint) from None
 
 
 def table(

@@ -27,9 +27,11 @@ class PruneCliError(Exception):
 
 
 def told(error: BaseException) -> list[str]:
-    """An error as it is shown: our own in its lines, any other by its type and first line."""
+    """An error as it is shown: our own in its lines, what the system says of a file, any other by its type and first line."""
     if isinstance(error, PruneCliError):
         return error.lines()
+    if isinstance(error, OSError) and error.filename is not None:
+        return PruneCliError(error.strerror or type(error).__name__, str(error.filename)).lines()
     reason = str(error).strip().splitlines()
     return [f"error: {type(error).__name__}: {reason[0] if reason else ''}"]
 

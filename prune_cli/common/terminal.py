@@ -21,6 +21,7 @@ WIDE = 200  # columns when piped, so that a table is never folded
 
 
 LOG = logging.getLogger("prune_cli")
+_said: set[str] = set()  # the notes that are said once
 STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -44,7 +45,8 @@ class _LogHandler(logging.FileHandler):
 
 
 def start_notes() -> None:
-    """Let notes be seen on stderr."""
+    """Let notes be seen on stderr; none has been said so far."""
+    _said.clear()
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False
     LOG.handlers = [_ConsoleHandler(logging.INFO)]
@@ -53,6 +55,13 @@ def start_notes() -> None:
 def note(text: str) -> None:
     """One line for the person, on stderr and in the log of the run."""
     LOG.info(text)
+
+
+def note_once(text: str) -> None:
+    """A note that is left out where the command has said it before."""
+    if text not in _said:
+        _said.add(text)
+        note(text)
 
 
 @contextmanager

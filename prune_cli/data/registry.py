@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from prune_cli.common.errors import DataError
 from prune_cli.common.registry import Registry
 from prune_cli.data.splits import Split, Splits
 
-__all__ = ["Dataset", "Rendered", "Split", "Splits", "datasets"]
+__all__ = ["Dataset", "Rendered", "Split", "Splits", "datasets", "reachable"]
 
 
 class Dataset(Protocol):
@@ -37,6 +40,16 @@ class Rendered(Protocol):
     def verify(self, home: Path) -> None:
         """Compare the sha256 of every file. Raises DataError that names the damaged one."""
         ...
+
+
+@contextmanager
+def reachable(dataset: Dataset) -> Iterator[None]:
+    """Meanwhile what the system says of a file or folder of the dataset is raised as DataError."""
+    try:
+        yield
+    except OSError as error:
+        where, hint = str(error.filename or dataset.name), "another --data-dir or dataset.root"
+        raise DataError(f"the dataset is out of reach: {error.strerror}", where, hint) from None
 
 
 datasets: Registry[Dataset] = Registry("dataset", "prune_cli.data")

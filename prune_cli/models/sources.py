@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prune_cli.common.errors import WeightsError
 from prune_cli.models.registry import Model
-from prune_cli.runs.files import sha256
+from prune_cli.runs.files import is_file, sha256
 from prune_cli.runs.store import check_typed
 
 PACKAGED = Path(str(resources.files("prune_cli.models") / "packaged"))
@@ -57,7 +57,7 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
         path, variant = _packaged_file(model, wanted), wanted.partition(":")[2]
         return Weights("packaged", path, sha256(path), variant, head)
     path = Path(model.weights).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)
     check_typed(path)

@@ -16,7 +16,7 @@ from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
-from prune_cli.data.registry import Splits, datasets
+from prune_cli.data.registry import Splits, datasets, reachable
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.masks.controls import MOVING, Control
@@ -25,6 +25,7 @@ from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights, locate
 from prune_cli.pipeline.fit import check_fit, check_processes, implied, placement_of
+from prune_cli.runs.files import is_file
 from prune_cli.runs.identity import changed_options, versioned_options
 from prune_cli.runs.places import Places
 from prune_cli.scorers import batches_of, scorers, sees_data
@@ -98,7 +99,7 @@ class Workshop:
         check_fit(settings)
         device = settings.compute.start() if self._here else torch.device("cpu")
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
-        if settings.mask is not None and not Path(settings.mask).expanduser().is_file():
+        if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
         if settings.mask is not None and settings.control.kind == "inverted":
             raise RequestError("a mask made before has no scores to invert", "control=inverted", "leave mask out")
@@ -141,8 +142,9 @@ def removable(job: Job, model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
-    splits = dataset.load(home)
-    return splits, splits.digest()
+    with reachable(dataset):
+        splits = dataset.load(home)
+        return splits, splits.digest()
 
 
 def _base_identity(job: Job) -> dict[str, Any]:

@@ -98,14 +98,18 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """What `write_sealed` wrote. Raises DamagedError if it says anything else now.
+    """What `write_sealed` wrote. Raises DamagedError if it says anything else now, FileNotFoundError if it is gone.
 
     Records older than seals name no files and have no seal: they are believed.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # neither JSON nor, sometimes, text
+    except (ValueError, RecursionError):  # neither JSON nor, sometimes, text
         value = None
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise DamagedError(f"this record cannot be read: {error.strerror}", str(path), AGAIN) from None
     if not isinstance(value, dict):
         raise DamagedError("this record is not JSON", str(path), AGAIN)
     if value.get(SEAL, _seal(value) if FILES not in value else None) != _seal(value):
@@ -150,6 +154,14 @@ def read_tensors(path: Path, digest: str | None = None) -> dict[str, torch.Tenso
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DamagedError(f"this file cannot be read: {error}", str(path), AGAIN) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:  # e.g. of 300 letters
+        return False
 
 
 def check(path: Path, digest: str | None) -> None:

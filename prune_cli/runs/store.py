@@ -14,12 +14,13 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
-from prune_cli.common.terminal import note
+from prune_cli.common.terminal import note, note_once
 from prune_cli.runs.files import (
     FILES,
     TEMPORARIES,
     DamagedError,
     check,
+    is_file,
     read_sealed,
     read_tensors,
     sha256,
@@ -109,8 +110,10 @@ def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The record of a finished run, or None where there is none. Raises DamagedError."""
-    path = folder / MANIFEST
-    return read_sealed(path) if path.exists() else None
+    try:
+        return read_sealed(folder / MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def digest_of(record: Mapping[str, Any], name: str) -> str | None:
@@ -143,16 +146,31 @@ def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, 
 
 
 def finished(runs_dir: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """The records of all finished runs of one kind, by hash."""
-    folders = sorted((runs_dir / kind).glob("*/" + MANIFEST))
-    return {path.parent.name: read_manifest(path.parent) or {} for path in folders}
+    """The records of all finished runs of one kind, by hash. A damaged one is named, once a command, and left out."""
+    folders = [path.parent for path in sorted((runs_dir / kind).glob("*/" + MANIFEST))]
+    found = {folder.name: _sound(folder) for folder in folders}
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def _sound(folder: Path) -> dict[str, Any] | None:
+    """The record of a finished run; None, and a note, where it is damaged or does not belong in this folder."""
+    try:
+        record = read_manifest(folder)
+    except DamagedError as error:
+        note_once(f"left out: {error.where}: {error.what}")
+        return None
+    if record is not None and run_hash(record.get("identity", {})) != folder.name:
+        note_once(f"left out: {folder / MANIFEST}: this is the record of another run")
+        return None
+    return record
 
 
 def find(runs_dir: Path, run: str) -> Path:
     """The folder of a finished run, named by its path or by the start of its hash. Raises RequestError."""
-    if (Path(run) / MANIFEST).exists():
+    if run and is_file(Path(run) / MANIFEST):
         return Path(run)
-    found = [path.parent for path in sorted(runs_dir.glob(f"*/{run}*/{MANIFEST}")) if path.parts[-3] != "score"]
+    there = [path.parent for path in sorted(runs_dir.glob("*/*/" + MANIFEST)) if path.parts[-3] != "score"]
+    found = [folder for folder in there if run and folder.name.startswith(run)]
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} runs start with {run!r}" if found else f"there is no finished run {run!r}"
