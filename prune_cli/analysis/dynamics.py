@@ -79,7 +79,9 @@ class Exponents:
         """The largest finite-time exponent over the clips, the means of the next ones, and each long run."""
         row = {"clips": len(self.finite_BK)} | _over("ftle", self.finite_BK[:, 0])
         means = dict(enumerate(self.finite_BK.mean(0).tolist(), 1))
-        row |= {f"ftle_{k}": means.get(k, float("nan")) for k in range(2, SPECTRUM + 1)}  # NaN: so few numbers has a state
+        row |= {
+            f"ftle_{k}": means.get(k, float("nan")) for k in range(2, SPECTRUM + 1)
+        }  # NaN: so few numbers has a state
         row |= {"long_clips": len(self.frozen.local_BT)}
         return row | self.frozen.row("frozen") | self.looped.row("looped")
 

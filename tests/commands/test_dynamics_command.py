@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,10 @@ import pytest
 import torch
 from conftest import Answer, everything_in
 from safetensors.torch import load_file, save_file
+from scipy import stats
 from tiny_lstm import SMALL, SMALL_CLIPS
 from torch import Tensor, nn
+from torch.autograd.functional import jacobian
 
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
@@ -25,17 +28,23 @@ from prune_cli.models.lstm128 import ClipClassifier
 from prune_cli.runs.places import Places
 from prune_cli.runs.store import finished
 from prune_cli.training.evaluate import evaluate
-from prune_cli.units.dynamics import lstm_step, lyapunov
+from prune_cli.units.dynamics import local_exponents, lstm_step, lyapunov
 from prune_cli.units.removal import gate_inputs, shrink, weight_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 COLUMNS = [
     *("dataset", "model", "seed", "measure", "keep", "draw", "fraction", "removed"),
-    *("lyapunov_clips", "lyapunov_clips_std", "lyapunov_frozen", "lyapunov_frozen_std", "chaotic_frozen", "accuracy"),
+    *("clips", "ftle", "ftle_std", "ftle_low", "ftle_high", "ftle_2", "ftle_3", "ftle_4", "long_clips"),
+    *(f"lyapunov_frozen{part}" for part in ("", "_std", "_low", "_high", "_first", "_second")),
+    *(f"frozen_{fate}" for fate in ("fixed", "periodic", "drifting", "chaotic")),
+    *(f"lyapunov_looped{part}" for part in ("", "_std", "_low", "_high", "_first", "_second")),
+    *(f"looped_{fate}" for fate in ("fixed", "periodic", "drifting", "chaotic")),
+    "accuracy",
 ]
 UNITS, FRAMES = 6, 4
-CLIPS, FROZEN_CLIPS, WARM_UP, STEPS = 5, 3, 2, 4  # fewer clips than the test split has
+CLIPS, LONG_CLIPS, WARM_UP, STEPS = 5, 3, 2, 9  # fewer clips than the test split has; two loops and a frame too many
+LOOPS = 8  # frames that count
 FRACTIONS = (0.0, 0.5, 0.9)
 MEASURES = ("weight_norm", "activation_variance")
 ORDERS = [*((measure, keep) for measure in MEASURES for keep in ("low", "high")), ("random", "")]
@@ -45,7 +54,7 @@ SEEN = ("dynamics", "model=lstm128", f"model.units={UNITS}", *SMALL_CLIPS)
 @pytest.fixture(autouse=True, scope="module")
 def a_few() -> Iterator[None]:
     """Short trajectories, and few shares removed."""
-    few = {"CLIPS": CLIPS, "FROZEN_CLIPS": FROZEN_CLIPS, "WARM_UP": WARM_UP, "STEPS": STEPS}
+    few = {"CLIPS": CLIPS, "LONG_CLIPS": LONG_CLIPS, "WARM_UP": WARM_UP, "STEPS": STEPS}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
             patch.setattr(analysis, name, value)
@@ -115,7 +124,9 @@ def test_a_row_an_order_and_a_share(made: Made) -> None:
     expected = [(*order, fraction) for order in ORDERS for fraction in FRACTIONS]
     assert list(zip(table.measure, table.keep, table.fraction, strict=True)) == expected
     assert list(table.removed) == [0, 3, 5] * len(ORDERS)
-    assert table.chaotic_frozen.between(0, 1).all()
+    assert table.filter(regex="^(frozen|looped)_").stack().between(0, 1).all()
+    assert (table.clips == CLIPS).all()
+    assert (table.long_clips == LONG_CLIPS).all()
     assert table.accuracy.between(0, 100).all()
 
 
@@ -126,39 +137,95 @@ def test_the_picture_is_one(made: Made) -> None:
 
 
 def test_nothing_removed_is_the_same_in_all_orders(made: Made) -> None:
-    numbers = made.table.groupby("fraction")[COLUMNS[8:]].nunique()
+    numbers = made.table.groupby("fraction")[COLUMNS[8:]].nunique(dropna=False)
     assert (numbers.loc[0.0] == 1).all()
-    assert (numbers.loc[0.5, ["lyapunov_clips", "lyapunov_frozen"]] > 1).all()  # which units are removed matters
+    assert (
+        numbers.loc[0.5, ["ftle", "lyapunov_frozen", "lyapunov_looped"]] > 1
+    ).all()  # which units are removed matters
 
 
-def test_the_exponents_are_those_of_the_shrunk_lstm(made: Made) -> None:
-    """By hand: the first test clips through the smaller model, in float64."""
-    for row in made.table[made.table.measure != "activation_variance"].itertuples():
-        small = shrink(made.model(), made.keep(row)).double()
-        gates = gate_inputs(small.lstm, small.features(made.clips[0][:CLIPS].double()))
-        rest = torch.zeros(CLIPS, 2 * (UNITS - row.removed), dtype=torch.float64)
-        along = lyapunov(lstm_step(small.lstm, gates), rest, FRAMES)[:, 0]
-        last = lstm_step(small.lstm, gates[:FROZEN_CLIPS, -1])
-        frozen = lyapunov(last, rest[:FROZEN_CLIPS], STEPS, warmup=WARM_UP)[:, 0]
-        found = (row.lyapunov_clips, row.lyapunov_clips_std, row.lyapunov_frozen, row.lyapunov_frozen_std)
-        expected = (along.mean(), along.std(), frozen.mean(), frozen.std())
-        assert found == pytest.approx([float(value) for value in expected], rel=1e-9)
-        assert row.chaotic_frozen == float((frozen > 0).double().mean())
+def over(values: Tensor) -> list[float]:
+    """Mean, standard deviation and the ends of Student's 95 % interval: what four columns hold."""
+    mean, deviation = float(values.mean()), float(values.std())
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
+    return [mean, deviation, mean - half, mean + half]
+
+
+def test_along_clips_it_is_the_largest_singular_value_of_the_whole_jacobian(made: Made) -> None:
+    """By hand: the first test clips through the smaller model of torch's own, all frames at once. One tangent drawn at
+    random, as was measured once, is told apart.
+    """
+    for row in made.table[made.table.measure == "weight_norm"].itertuples():
+        small, units = shrink(made.model(), made.keep(row)).double(), UNITS - row.removed
+        x = small.features(made.clips[0][:CLIPS].double())
+
+        def last(state: Tensor, clip: int, lstm: nn.LSTM = small.lstm, x: Tensor = x) -> Tensor:
+            h, c = lstm(x[[clip]], tuple(part[None, None] for part in state.chunk(2)))[1]
+            return torch.cat([h, c], 2).flatten()
+
+        rest = torch.zeros(2 * units, dtype=torch.float64)
+        whole = [jacobian(lambda state, clip=clip: last(state, clip), rest) for clip in range(CLIPS)]
+        expected = torch.linalg.svdvals(torch.stack(whole)).log() / FRAMES
+        assert [row.ftle, row.ftle_std, row.ftle_low, row.ftle_high] == pytest.approx(over(expected[:, 0]), rel=1e-6)
+        assert row.ftle_2 == pytest.approx(float(expected[:, 1].mean()), rel=1e-6)
+        assert (row.ftle_4 == "") == (units == 1)  # its state has two numbers
+        tangent = lyapunov(lstm_step(small.lstm, gate_inputs(small.lstm, x)), rest.expand(CLIPS, -1), FRAMES)
+        assert row.ftle > float(tangent.mean()) + 0.01
+
+
+def long_run(made: Made, row: Any, warmup: int = WARM_UP, frame: int | None = None) -> Tensor:
+    """Growth at each counted frame of the long clips, looped where no frame is frozen."""
+    small = shrink(made.model(), made.keep(row)).double()
+    x = small.features(made.clips[0][:LONG_CLIPS].double())
+    x = x.repeat(1, 4, 1) if frame is None else x[:, [frame]].expand(-1, 4 * FRAMES, -1)
+    rest = torch.zeros(LONG_CLIPS, 2 * (UNITS - row.removed), dtype=torch.float64)
+    return local_exponents(lstm_step(small.lstm, gate_inputs(small.lstm, x)), rest, LOOPS, warmup=warmup)[..., 0]
+
+
+def test_in_the_long_run_it_is_that_of_the_shrunk_lstm(made: Made) -> None:
+    """By hand: the last frame again and again, and the clip again and again, as one long clip."""
+    for row in made.table[made.table.measure != "activation_variance"].to_dict("records"):
+        for name, frame in {"frozen": -1, "looped": None}.items():
+            local = long_run(made, SimpleNamespace(**row), frame=frame)
+            found = [row[f"lyapunov_{name}{part}"] for part in ("", "_std", "_low", "_high")]
+            assert found == pytest.approx(over(local.mean(1)), rel=1e-9)
+            halves = [float(half.mean()) for half in local.chunk(2, 1)]
+            assert [row[f"lyapunov_{name}_{part}"] for part in ("first", "second")] == pytest.approx(halves, rel=1e-9)
 
 
 def test_the_frozen_input_is_the_last_frame_and_the_warm_up_does_not_count(made: Made) -> None:
     """Mutants: the first frame frozen, or the warm-up counted."""
-    model = made.model().double()
-    gates = gate_inputs(model.lstm, model.features(made.clips[0][:FROZEN_CLIPS].double()))
-    rest = torch.zeros(FROZEN_CLIPS, 2 * UNITS, dtype=torch.float64)
+    dense = next(made.table.itertuples())
+    for mutant in ({"frame": 0}, {"frame": -1, "warmup": 0}, {"frame": None}):
+        assert abs(dense.lyapunov_frozen - float(long_run(made, dense, **mutant).mean())) > 1e-6, mutant
 
-    def exponent(frame: int, steps: int, warmup: int) -> float:
-        return float(lyapunov(lstm_step(model.lstm, gates[:, frame]), rest, steps, warmup=warmup).mean())
 
-    found = made.table.lyapunov_frozen[0]
-    assert found == pytest.approx(exponent(-1, STEPS, WARM_UP), rel=1e-9)
-    for mutant in ((0, STEPS, WARM_UP), (-1, STEPS, 0), (-1, WARM_UP + STEPS, 0)):
-        assert abs(found - exponent(*mutant)) > 1e-6, mutant
+def course(step: Callable[[int], float], growth: Callable[[int], float], trajectories: int = 4) -> analysis.LongRun:
+    """Trajectories of one number, 40 times long, with the growth of each time."""
+    states, local = (torch.tensor([make(time) for time in range(40)]).double() for make in (step, growth))
+    return analysis.LongRun(local.expand(trajectories, -1), states[None, :, None].expand(trajectories, -1, -1))
+
+
+def wandering(time: int) -> float:
+    return time * 0.618034 % 1
+
+
+@pytest.mark.parametrize(
+    ("step", "growth", "fate"),
+    [
+        (lambda time: 0.5, lambda time: -0.2, "fixed"),  # noqa: ARG005
+        (lambda time: time % 3, lambda time: -0.2, "periodic"),  # noqa: ARG005
+        (lambda time: time, lambda time: 0.2 + 0.01 * wandering(time), "drifting"),
+        (wandering, lambda time: 0.2 + 0.01 * wandering(time), "chaotic"),
+        (wandering, lambda time: 0.02 * (-1) ** (time // 4) + 0.001, None),  # above 0 within its error
+        (wandering, lambda time: -0.2 + 0.01 * wandering(time), None),
+    ],
+)
+def test_the_fate_of_trajectories(step: Callable[..., float], growth: Callable[..., float], fate: str | None) -> None:
+    """Evidence of chaos: bounded, never where it was, and growing, more surely than by chance."""
+    row = course(step, growth).row("looped")
+    shares = {name: row[f"looped_{name}"] for name in ("fixed", "periodic", "drifting", "chaotic")}
+    assert shares == {name: float(name == fate) for name in shares}
 
 
 def test_the_accuracy_is_that_of_the_masked_model(made: Made) -> None:
@@ -183,12 +250,15 @@ def test_what_is_typed_is_printed_and_is_json(run: Run, here: Path, made: Made) 
     assert answer.code == 0, answer.err
     assert everything_in(here / "results") == {"dynamics.csv", "dynamics.png"}
     assert not (here / "runs/train").exists()
-    assert all(word in answer.out for word in ("λ clips", "λ frozen", "above 0", "accuracy"))
+    assert all(word in answer.out for word in ("FTLE", "λ frozen", "λ looped", "chaotic", "drifting", "accuracy"))
     assert sum(line.startswith("action_mnist") for line in answer.out.splitlines()) == 3 * len(FRACTIONS)
+    assert "no evidence of chaos" in answer.err
     again = run(*words, "--json")
+    assert "NaN" not in again.out
     assert (again.code, "scores taken from" in again.err) == (0, True)
-    expected = made.table[made.table.measure != "activation_variance"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(pd.DataFrame(again.json["rows"], columns=COLUMNS), expected)
+    expected = made.table[made.table.measure != "activation_variance"].replace("", None).reset_index(drop=True)
+    found = pd.DataFrame(again.json["rows"], columns=COLUMNS).replace("", None)
+    pd.testing.assert_frame_equal(found.astype(expected.dtypes), expected)
 
 
 def test_torch_has_as_many_threads_afterwards_as_before(run: Run, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,9 +282,9 @@ def test_what_nothing_is_removed_from_is_measured_once(run: Run, made: Made, mon
     """And stands in each order, with the numbers of `test_nothing_removed_is_the_same_in_all_orders`."""
     stayed, original = [], command.exponents
 
-    def watched(model: nn.Module, clips: Tensor, keep: dict[str, Tensor]) -> Any:
+    def watched(model: nn.Module, x: Tensor, keep: dict[str, Tensor]) -> Any:
         stayed.append(int(keep["lstm"].sum()))
-        return original(model, clips, keep)
+        return original(model, x, keep)
 
     monkeypatch.setattr(command, "exponents", watched)
     assert run(*SEEN, f"model.weights={made.file}", "scorer=weight_norm").code == 0
