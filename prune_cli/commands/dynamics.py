@@ -25,9 +25,9 @@ CSV, PNG = "dynamics.csv", "dynamics.png"
 SHOWN = (0.0, 0.3, 0.5, 0.7, 0.9)  # shares removed that are printed
 EXPONENTS = {"FTLE": "ftle", "λ frozen": "lyapunov_frozen", "λ looped": "lyapunov_looped"}  # title: column
 READING = (
-    "FTLE, finite-time, along a clip: growth for a while; above 0 it is no evidence of chaos",
-    "λ, in the long run, under the last frame frozen and the clip looped: chaos needs a trajectory that is bounded, never",
-    "returns and has λ above 0 with its 95 % interval over time; the share of such ones is chaotic, drifting has no bound yet",
+    "FTLE: finite-time exponent along a clip, growth for a while; above 0 it is no evidence of chaos",
+    "λ: in the long run, the last frame frozen or the clip looped; drifting and chaotic: shares of these trajectories",
+    "drifting: no attractor is reached; chaotic: bounded, never where it was, and λ above 0 with its 95 % interval over time",
 )
 
 

@@ -242,14 +242,16 @@ def test_scores_of_units_are_shown_with_what_was_measured_of_each(run: Run, here
 def test_a_sweep_of_units_fills_table_1_for_each_placement(run: Run) -> None:
     words = (*SMALL, "scorer=transfer_entropy,random", "sparsity=50", "removal=recurrence,readout")
     found = run("sweep", *words, "--json").json
-    accuracy = {(r["method"], r["removal"]): f"{r['accuracy_last']:.2f}" for r in found["runs"]}
+    accuracy = {(r["method"], r["removal"]): r["accuracy_last"] for r in found["runs"]}
     assert len(accuracy) == 4
     rows = found["table1"]["rows"]
-    assert {row["# Params."] for row in rows} == {"6 → 3 units"}
+    assert [row["# Params."] for row in rows] == [{"prunable": 6, "kept": 3}] * 2
     assert [row["Settings"] for row in rows] == ["[removal=recurrence]", "[removal=readout]"]
-    assert [row["Action MNIST Acc. [%]"] for row in rows] == [
-        f"{accuracy['transfer_entropy', kind]} ({accuracy['random', kind]})" for kind in ("recurrence", "readout")
-    ]
+    for row, kind in zip(rows, ("recurrence", "readout"), strict=True):
+        cell = row["Action MNIST Acc. [%]"]
+        assert cell["mean"] == pytest.approx(accuracy["transfer_entropy", kind])
+        assert cell["random"]["mean"] == pytest.approx(accuracy["random", kind])
+        assert (cell["n"], cell["random"]["n"]) == (1, 1)
 
 
 def test_half_the_units_of_six_are_three_by_every_scope(run: Run, here: Path) -> None:
