@@ -19,7 +19,8 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how a run is computed. Precision and memory layout are part of a run's identity. Raises ConfigError."""
+    """Where and how a run is computed. Precision and memory layout are part of a run's identity; bf16 is not of that of
+    scores, which are measured without autocast. Raises ConfigError."""
 
     device: str = field(default="auto", metadata=OUTSIDE)
     threads: int | None = field(default=None, metadata=OUTSIDE)
