@@ -150,6 +150,13 @@ def test_prune_prepares_a_dataset_that_needs_no_download(run: Run, here: Path, m
     assert everything_in(here / "datasets") == {"mnist5k/mnist5k.safetensors"}
 
 
+def test_a_data_folder_that_takes_nothing_is_read_and_no_more(run: Run) -> None:
+    answer = run("prune", *SMOKE, "scorer=magnitude", "--data-dir", "/proc")
+    assert answer.code == 0 and "/proc does not take it" in answer.err
+    refused = run("build-data", "dataset=mnist5k", "--data-dir", "/proc")
+    assert (refused.code, len(refused.lines)) == (2, 3) and "--data-dir" in refused.err
+
+
 def test_a_finished_run_is_not_computed_again(run: Run, here: Path) -> None:
     first = pruned(run, "scorer=magnitude")
     manifest = here / "runs/prune" / first["hash"] / "manifest.json"
@@ -284,6 +291,9 @@ WRONG = {
     "an option that the optimiser lacks": (["recipe.momentum=0.9"], "momentum"),
     "half a word": (["scorer"], "KEY=VALUE"),
     "an unknown flag": (["--dry-runn"], "--dry-run"),
+    "weights with a name too long": ([f"model.weights={'x' * 300}"], "there are no such weights"),
+    "a mask with a name too long": ([f"mask={'x' * 300}"], "there is no such mask"),
+    "a dataset with a name too long": (["dataset=cifar10", f"dataset.root={'x' * 300}"], "File name too long"),
     "a floor that cannot be met": (["model.weights=random", "sparsity.min_kept_per_tensor=20000"], "min_kept"),
 }
 

@@ -65,8 +65,7 @@ def check_writable_file(file: Path) -> None:
     """Raise OSError unless the file can be written: a regular one or none, in a folder that is or could be made."""
     if os.path.lexists(file) and not file.is_file():
         raise OSError("it is no regular file")
-    check_writable_folder(file.parent)
-    _check_length(file.with_name(file.name + "x" * ROOM))
+    check_writable_folder(file.with_name(file.name + "x" * ROOM))  # as if it were one, under its longer name
 
 
 def check_export(file: Path) -> None:

@@ -13,7 +13,6 @@ from prune_cli import masks
 from prune_cli.common.device import peak_memory
 from prune_cli.common.random import derive, seeded
 from prune_cli.common.terminal import note
-from prune_cli.data.registry import reachable
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
@@ -52,10 +51,13 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
 
 
 def keep_data(job: Job, places: Places) -> None:
-    """Write the dataset where later runs find it sooner, if it is one that is made here."""
-    if job.ranks.main:
-        with reachable(job.settings.dataset):
-            job.settings.dataset.build(places.data)
+    """Write the dataset where later runs find it sooner, if it is one that is made here and its folder takes it."""
+    if not job.ranks.main:
+        return
+    try:
+        job.settings.dataset.build(places.data)
+    except OSError as error:  # e.g. a data folder of others
+        note(f"the dataset is made again each time, {places.data} does not take it: {error.strerror}")
 
 
 def choose_mask(

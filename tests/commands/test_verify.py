@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import Answer, everything_in
 
@@ -79,7 +80,7 @@ def test_ten_truncations_are_ten_clear_errors(run: Run, runs: Path) -> None:
     readers = {
         finished / "model.safetensors": ("evaluate", str(finished)),
         finished / "mask.safetensors": ("evaluate", str(finished)),
-        finished / "manifest.json": ("table", "1", "--all"),
+        finished / "manifest.json": ("evaluate", str(finished)),
         finished / "metrics.csv": ("pack", "--to", "packed"),
         finished / "layers.csv": ("pack", "--to", "packed"),
         finished / "config.yaml": ("pack", "--to", "packed"),
@@ -96,6 +97,85 @@ def test_ten_truncations_are_ten_clear_errors(run: Run, runs: Path) -> None:
             assert path.name in answer.err + answer.out, (path, answer)
             said = [line for line in answer.lines if line.startswith(("error:", "where:", "try:"))]
             assert len(said) in (0, 3) and "Traceback" not in answer.err, answer.err
+
+
+@pytest.fixture
+def neighbour(runs: Path) -> Path:
+    """A finished run beside the other one whose record is half of what it was."""
+    finished = next((runs / "prune").glob("*/manifest.json")).parent
+    folder = runs / "prune" / ("f" * 12)
+    shutil.copytree(finished, folder)
+    (folder / "manifest.json").write_bytes((finished / "manifest.json").read_bytes()[:900])
+    return folder
+
+
+def test_a_damaged_record_is_named_once_and_stops_nothing_that_did_not_ask_for_it(
+    run: Run, here: Path, neighbour: Path
+) -> None:
+    sound = next(
+        path.name for path in neighbour.parent.iterdir() if (path / "layers.csv").exists() and path != neighbour
+    )
+    for words in (
+        ("table", "1", "--all"),
+        ("prune", *SMOKE, "scorer=snip"),
+        ("sweep", *SMOKE, "scorer=snip", "sparsity=98"),
+        ("sweep", *SMOKE, "scorer=snip", "sparsity=98,97", "--dry-run"),
+    ):
+        answer = run(*words)
+        assert answer.code == 0, answer.err
+        assert answer.err.count(f"left out: runs/prune/{neighbour.name}/manifest.json: this record is not JSON") == 1
+    assert list(pd.read_csv(here / "results/runs.csv").hash) == [sound]
+    assert run("evaluate", sound[:5]).code == 0
+    packed = run("pack", "--to", "packed", "--json")
+    assert packed.code == 1 and neighbour.name in packed.err
+    assert [Path(row["run"]).name for row in packed.json["packed"]] == [sound]
+    assert [row["run"] for row in packed.json["damaged"]] == [f"runs/prune/{neighbour.name}"]
+    assert not (here / "packed/prune" / neighbour.name).exists()
+    for words in (("evaluate", neighbour.name), ("pack", neighbour.name, "--to", "packed"), ("verify", neighbour.name)):
+        assert run(*words).code == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000, None])
+def test_whatever_a_record_has_become_tables_leave_it_out(run: Run, neighbour: Path, content: bytes | None) -> None:
+    (neighbour / "manifest.json").unlink()
+    if content is None:
+        (neighbour / "manifest.json").mkdir()
+    else:
+        (neighbour / "manifest.json").write_bytes(content)
+    answer = run("table", "1", "--all")
+    assert answer.code == 0, answer.err
+    assert answer.err.count(f"left out: runs/prune/{neighbour.name}/manifest.json") == 1
+
+
+def test_the_copy_of_a_run_is_not_a_second_run(run: Run, here: Path, runs: Path) -> None:
+    finished = next((runs / "prune").glob("*/manifest.json")).parent
+    shutil.copytree(finished, finished.with_name("before"))
+    assert "before/manifest.json: this is the record of another run" in run("prune", *SMOKE, "scorer=snip").err
+    assert len(pd.read_csv(here / "results/runs.csv")) == 1
+
+
+def test_a_sweep_that_asks_for_a_damaged_run_is_refused_before_any_work(run: Run, here: Path, runs: Path) -> None:
+    finished = next((runs / "prune").glob("*/manifest.json"))
+    before = everything_in(here)
+    with damaged(finished, lambda content: content[:900]):
+        for more in ((), ("--dry-run",)):
+            answer = run("sweep", *SMOKE, "scorer=snip", "sparsity=97,98", *more)
+            assert (answer.code, len(answer.lines)) == (1, 3), answer.err
+            assert str(finished.parent.name) in answer.err
+    assert everything_in(here) == before
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_points_of_the_last_sweep_are_not_guessed(run: Run, here: Path) -> None:
+    assert run("sweep", *SMOKE, "scorer=snip", "sparsity=98").code == 0
+    points = here / "results/sweep.json"
+    for damage in (lambda content: content[:900], lambda content: content.replace(b"98.0", b"95.0"), lambda _: b"{}"):
+        with damaged(points, damage):
+            answer = run("table", "2")
+            assert (answer.code, len(answer.lines)) == (1, 3), answer.err
+            assert "sweep.json" in answer.err and "--all" in answer.err
+            assert run("table", "2", "--all").code == 0
+    assert run("table", "2").code == 0
 
 
 def test_a_damaged_file_of_a_run_is_not_used_as_mask_or_weights(run: Run, runs: Path) -> None:

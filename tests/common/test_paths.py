@@ -168,3 +168,11 @@ def test_weights_are_not_exported_to_the_file_beside_them() -> None:
 def test_a_name_that_no_record_could_hold_is_refused() -> None:
     with pytest.raises(RequestError, match="UTF-8"):
         typed_path("runs-\udcff", "--runs-dir", check_writable_folder)
+
+
+def test_a_run_that_takes_no_smaller_model_is_refused_before_it_is_read(run: Run, odd: Path) -> None:
+    folder = odd / "runs/prune/abc"
+    (folder / "shrunk.safetensors").mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    answer = run("shrink", "abc")
+    assert (answer.code, answer.lines[2]) == (2, "try: another path for --export")

@@ -199,6 +199,13 @@ def test_what_is_not_one_finished_run_is_not_found(tmp_path: Path, folder: RunFo
         find(tmp_path / "nowhere", folder.path.name)
 
 
+@pytest.mark.parametrize("run", ["", "*", "?", "[a-f0-9]", "x" * 300, "../"])
+def test_a_pattern_is_no_start_of_a_hash(tmp_path: Path, folder: RunFolder, run: str) -> None:
+    record(folder)
+    with pytest.raises(RequestError, match="no finished run"):
+        find(tmp_path, run)
+
+
 def test_the_start_of_two_hashes_is_not_enough(tmp_path: Path) -> None:
     for name in ("abc111111111", "abc222222222"):
         record(RunFolder(tmp_path / "prune" / name, {}))
