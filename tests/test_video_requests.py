@@ -62,8 +62,14 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("sparsity.pattern", *OF_WEIGHTS),
     ),
     "rows of units": (("prune", *TE, "sparsity.scope=row"), ("sparsity.scope=row", "sparsity.scope=global")),
-    "clips cut and mixed": (("prune", *TE, "recipe.cutmix_alpha=1"), ("CutMix", "recipe.cutmix_alpha=0")),
-    "clips mirrored": (("prune", *TE, "recipe.horizontal_flip=true"), ("mirrored", "recipe.horizontal_flip=false")),
+    "clips cut and mixed": (
+        ("prune", *TE, "recipe.epochs=1", "recipe.cutmix_alpha=1"),
+        ("CutMix", "recipe.cutmix_alpha=0"),
+    ),
+    "clips mirrored": (
+        ("prune", *TE, "recipe.epochs=1", "recipe.horizontal_flip=true"),
+        ("mirrored", "recipe.horizontal_flip=false"),
+    ),
     "a recipe for images": (("train", *VIDEO, "recipe=pretrain"), ("mirrored", "recipe.horizontal_flip")),
     "a typo in keep": (("prune", *TE, "scorer.keep=lo"), ("did you mean scorer.keep=low?",)),
     "a typo in source": (("prune", *TE, "scorer.source=labl"), ("did you mean scorer.source=label?",)),
@@ -109,7 +115,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "one measure to ablate": (("ablate", *TE), ("two measures", "scorer=transfer_entropy,mutual_information")),
     "weights to ablate": (("ablate", *VIDEO, "scorer=snip,magnitude"), ("snip measures no units", "scorer=snip")),
     "a ViT to ablate": (("ablate",), NO_UNITS),
-    "a measure to ablate twice": (("ablate", *TE, "scorer.lag=1,2"), ("taken once", "transfer_entropy")),
+    "a measure to ablate twice": (("ablate", *TE, "scorer.keep=low,high"), ("taken once", "transfer_entropy")),
     "a wrong recipe to ablate": (("ablate", *VIDEO, "recipe.epochs=-1"), ("recipe.epochs", "not -1")),
     "dynamics of random orders alone": (
         ("dynamics", *VIDEO, "scorer=random"),

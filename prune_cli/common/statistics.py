@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from scipy import stats
@@ -18,11 +18,14 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def p_of_zero_mean(values: Sequence[float]) -> float:
-    """The two-sided p of Student's t test that the mean is 0; 1 where all values are 0, NaN for one value."""
-    if len(values) < 2:
+    """The two-sided p of Student's t test that the mean is 0; 1 where all values are 0.
+
+    NaN for one value, and where several do not differ: without a spread there is no test.
+    """
+    if len(values) < 2 or (np.ptp(values) == 0 and values[0] != 0):
         return nan
     if np.ptp(values) == 0:
-        return float(values[0] == 0)
+        return 1.0
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
@@ -30,12 +33,12 @@ def holm(p_values: Sequence[float], alpha: float = 0.05) -> tuple[list[float], l
     """p of several comparisons after Holm's correction (1979), and the level at which each of them was tested.
 
     The k-th smallest of m (k from 1) is tested at alpha / (m - k + 1); its adjusted p is the largest of those up to it,
-    each times m - k + 1, and 1 at most: below alpha where the procedure rejects. A NaN stays one.
+    each times m - k + 1, and 1 at most: below alpha where the procedure rejects. A NaN stays one, and counts as the largest.
     """
     m, largest = len(p_values), 0.0
     adjusted, levels = [nan] * m, [alpha] * m
-    for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
+    for rank, index in enumerate(sorted(range(m), key=lambda i: (isnan(p_values[i]), p_values[i]))):
         largest = max(largest, min(1.0, p_values[index] * (m - rank)))
-        adjusted[index] = largest if p_values[index] == p_values[index] else nan
+        adjusted[index] = nan if isnan(p_values[index]) else largest
         levels[index] = alpha / (m - rank)
     return adjusted, levels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
+
 import pandas as pd
 import pytest
 from scipy import stats
@@ -145,5 +147,11 @@ def test_holm_by_hand() -> None:
 def test_p_of_a_mean_of_zero() -> None:
     assert p_of_zero_mean([1.0, 2.0, 6.0]) == pytest.approx(stats.ttest_1samp([1, 2, 6], 0).pvalue)
     assert p_of_zero_mean([0.0, 0.0, 0.0]) == 1
-    assert p_of_zero_mean([2.0, 2.0]) == 0
-    assert p_of_zero_mean([2.0]) != p_of_zero_mean([2.0])  # NaN
+    assert isnan(p_of_zero_mean([2.0, 2.0]))  # no spread, no test
+    assert isnan(p_of_zero_mean([2.0]))
+
+
+def test_what_cannot_be_tested_counts_among_the_comparisons_and_rejects_nothing() -> None:
+    adjusted, levels = holm([nan, 0.04, 0.01])
+    assert adjusted[1:] == pytest.approx([0.08, 0.03]) and isnan(adjusted[0])
+    assert levels == pytest.approx([0.05, 0.025, 0.05 / 3])

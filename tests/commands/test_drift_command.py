@@ -97,7 +97,6 @@ def points(*words: str) -> list[str]:
         (["model.weights=packaged"], ["60,000 images"]),
         (["seed=0,1"], ["seed=0", "seed=1"]),
         (["recipe.clip_norm=null,2.0"], ["recipe.clip_norm=default", "recipe.clip_norm=2.0"]),
-        (["scorer=snip,grasp"], ["60,000 images"]),  # the same dense run
         (
             ["model=vit_micro,mixer_micro", "model.weights=random", "seed=0"],
             ["ViT-micro", "Mixer-micro"],
@@ -128,7 +127,8 @@ def test_the_weights_of_every_scale_are_packaged(name: str) -> None:
         (["model.weights=packaged,packaged:60"], "there are: packaged"),
         (["model.weights=packaged,hub:augreg_in1k"], "no weights on the hub"),
         (["model.weights=packaged,nowhere.safetensors"], "no such weights"),
-        (["sparsity=90"], "sparsity is given twice"),
+        (["sparsity=90"], "drift has no use for sparsity"),
+        (["scorer=snip,grasp"], "drift has no use for scorer"),
         (["recipe=smok"], "smoke"),
         (["seed=0,1", "recipe.epochs=-1"], "epochs"),
         (["experiment=demo,figure5"], "experiment"),

@@ -59,7 +59,7 @@ def test_a_run_that_fails_does_not_stop_the_others(run: Run, here: Path) -> None
     assert answer.code == 1
     assert len(answer.json["runs"]) == 1
     (failed,) = answer.json["failed"]
-    assert "the loss is" in failed["reason"][0] and "epoch 0" in failed["reason"][1]
+    assert "the loss is" in failed["reason"][0] and "epoch 1" in failed["reason"][1]
     assert any("NumericalError" in line for line in failed["log"])
     assert everything_in(here / "results") >= TABLES
     preview = run(*FAILING, "--dry-run")

@@ -11,6 +11,7 @@ import pytest
 from conftest import Answer, everything_in
 
 from prune_cli.report.entries import Entry
+from prune_cli.runs.identity import run_hash
 from prune_cli.runs.store import seal
 
 Run = Callable[..., Answer]
@@ -20,19 +21,20 @@ MICRO = {"epochs": 10, "min_lr": 1e-5, "warmup_epochs": 1, "warmup_lr": 1e-4}
 
 def finish(method: str, accuracy: float, percent: float = 98.0, seed: int = 0, recipe: Any = None) -> Entry:
     """Leave the record of a finished run in the current folder."""
-    name = f"{method}-{percent:g}-{seed}-{len(recipe or {})}"
+    identity = {
+        "kind": "prune",
+        "model": {"name": "vit_b16", "weights": "a" * 64},
+        "dataset": {"name": "imagenet1k", "digest": "b" * 64},
+        "compute": {},
+        "seed": seed,
+        "recipe": recipe or MICRO,
+        "sparsity": {"percent": percent},
+        "scorer": {"name": method},
+    }
+    name = run_hash(identity)
     record = {
         "hash": name,
-        "identity": {
-            "kind": "prune",
-            "model": {"name": "vit_b16", "weights": "a" * 64},
-            "dataset": {"name": "imagenet1k", "digest": "b" * 64},
-            "compute": {},
-            "seed": seed,
-            "recipe": recipe or MICRO,
-            "sparsity": {"percent": percent},
-            "scorer": {"name": method},
-        },
+        "identity": identity,
         **{"smoke": False, "model": "vit_b16", "model_title": "ViT-B/16", "weights": "hub"},
         **{"dataset": "imagenet1k", "dataset_title": "ImageNet-1K", "method": method},
         **{"method_title": {"snip_magnitude": "Ours", "random": "Random"}.get(method, method.upper())},

@@ -200,7 +200,7 @@ def test_panel_b_has_low_and_high_of_each_measure_a_random_band_and_chance(
     tmp_path: Path, drawn: list[Figure], runs: int
 ) -> None:
     table, path = curves_table(runs), tmp_path / "curves.png"
-    draw_curves(table, {"action_mnist": 12.5, "uiuc_video": 25.0}, NAMES, path)
+    draw_curves(table, (), {"action_mnist": 12.5, "uiuc_video": 25.0}, NAMES, path)
     assert path.read_bytes().startswith(PNG)
     assert len(drawn[0].axes) == 4
     for number, axes in enumerate(drawn[0].axes):
@@ -217,10 +217,11 @@ def test_panel_b_has_low_and_high_of_each_measure_a_random_band_and_chance(
 
 def test_lines_are_means_over_runs_and_bars_their_intervals(tmp_path: Path, drawn: list[Figure]) -> None:
     """Of b, b + 1 and b + 2: mean b + 1, half width t(0.975, 2) / √3."""
-    draw_curves(curves_table(3), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
+    draw_curves(curves_table(3), (), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
     container = drawn[0].axes[0].containers[0]
     line, _, (bars,) = container.lines
-    assert line.get_xdata() == pytest.approx([10.0 * tenth for tenth in range(10)])
+    beside = -1.5 * ablation_figures.BESIDE  # the first of four lines
+    assert line.get_xdata() == pytest.approx([10.0 * tenth + beside for tenth in range(10)])
     assert line.get_ydata() == pytest.approx([91.0 - 5 * tenth for tenth in range(10)])
     half = stats.t.ppf(0.975, 2) / 3**0.5
     for tenth, segment in enumerate(bars.get_segments()):
@@ -228,14 +229,35 @@ def test_lines_are_means_over_runs_and_bars_their_intervals(tmp_path: Path, draw
         assert segment[:, 1] == pytest.approx([middle - half, middle + half])
 
 
+def test_options_have_panels_of_their_own_and_baselines_stand_in_each(tmp_path: Path, drawn: list[Figure]) -> None:
+    table = curves_table(2)
+    label = table[table.measure.isin(MEASURES)].assign(measure=lambda rows: rows.measure + " source=label")
+    variance = table[table.measure == MEASURES[0]].assign(measure="activation_variance")
+    names = (
+        NAMES | {f"{m} source=label": f"{NAMES[m]} (source=label)" for m in MEASURES} | {"activation_variance": "Var"}
+    )
+    draw_curves(
+        pd.concat([table, label, variance]),
+        ("activation_variance",),
+        dict.fromkeys(DATASETS, 12.5),
+        names,
+        tmp_path / "c.png",
+    )
+    assert len(drawn[0].axes) == 2 * 2 * 2  # datasets, options, placements
+    for axes in drawn[0].axes:
+        texts = {text.get_text() for text in axes.get_legend().get_texts()}
+        assert "Var, High" in texts and "Var, Low" not in texts
+        assert len([text for text in texts if "source=label" in text]) in (0, 4)
+
+
 def test_one_run_has_no_bars(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_curves(curves_table(1), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
+    draw_curves(curves_table(1), (), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
     assert all(not container.has_yerr for axes in drawn[0].axes for container in axes.containers)
 
 
 def test_the_band_holds_95_percent_of_the_draws(tmp_path: Path, drawn: list[Figure]) -> None:
     """20 draws at b, b + 0.1, … b + 1.9: the quantiles 0.025 and 0.975 lie 0.475 steps from the ends."""
-    draw_curves(curves_table(1), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
+    draw_curves(curves_table(1), (), dict.fromkeys(DATASETS, 12.5), NAMES, tmp_path / "curves.png")
     (band,) = [c for c in drawn[0].axes[0].collections if c.get_label().startswith("random")]
     corners = band.get_paths()[0].vertices
     nothing_removed = corners[corners[:, 0] == 0.0][:, 1]
