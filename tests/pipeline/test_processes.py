@@ -45,7 +45,7 @@ def test_a_run_that_fails_says_why_and_ends_all_of_its_processes(run: Callable[.
     answer = run("train", *SMALL, "recipe.lr=1e30", "compute.processes=2")
     assert answer.code == 1
     assert answer.lines[-3].startswith("error: the loss is ")
-    assert answer.lines[-2:] == ["where: epoch 1, batch 1", "try: a lower recipe.lr"]
+    assert answer.lines[-2:] == ["where: epoch 1, batch 2", "try: a lower recipe.lr"]
 
 
 def test_batch_statistics_are_not_shared_so_a_model_that_has_them_is_refused(run: Callable[..., Answer]) -> None:
