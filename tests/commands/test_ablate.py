@@ -115,7 +115,8 @@ def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run,
     } <= set(claims.claim)
     assert set(claims.n) == {2}
     assert set(claims.family) == {2 * 2 * 5}
-    assert (claims.p_holm >= claims.p).all()
+    tested = claims[claims.p.notna()]  # none where both models differ by as much
+    assert len(tested) and (tested.p_holm >= tested.p).all()
     assert claims[["low", "high"]].notna().all(axis=None)
     assert ((claims["low"] <= claims["mean"]) & (claims["mean"] <= claims["high"])).all()
     assert "Differences [points]" in answer.out
