@@ -487,24 +487,25 @@ def main() -> None:
 
 def _answer() -> int:
     """Do what was typed. Returns the exit code."""
+    of_a_sweep = sys.argv[1:2] == ["run"]  # a run takes the argv of its sweep
     try:
         with guarded():
             code = app(standalone_mode=False)
         if code == INTERRUPTED:  # Typer makes this of Ctrl-C
-            _say_stopped()
+            _say_stopped(of_a_sweep)
     except PruneCliError as error:
         code = _fail(error.lines(), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-        _say_stopped()
+        _say_stopped(of_a_sweep)
     except Exception as error:
         code = _unexpected(error)
     return code or 0
 
 
-def _say_stopped() -> None:
+def _say_stopped(of_a_sweep: bool) -> None:
     """Said once: of the runs of a sweep by the sweep, not by each of its processes."""
-    if sys.argv[1:2] != ["run"]:
+    if not of_a_sweep:
         note(STOPPED)
 
 

@@ -262,7 +262,7 @@ def test_train_records_a_dense_run_and_exports_weights_that_prune_can_use(run: R
 def test_json_is_the_only_thing_on_stdout_and_plain_when_piped(run: Run) -> None:
     answer = run("prune", *SMOKE, "scorer=magnitude", "--json")
     assert answer.json["method"] == "magnitude"
-    assert re.search(r"98 %, seed 0: epoch 1/1  loss \d\.\d{4}  validation \d+\.\d\d %  lr", answer.err)
+    assert re.search(r"98 %, seed 0: epoch 1/1  train loss \d\.\d{4}  validation \d+\.\d\d %  lr", answer.err)
     assert "\x1b" not in answer.out + answer.err + run("prune", *SMOKE, "scorer=magnitude").out
 
 
@@ -399,6 +399,7 @@ def test_of_the_processes_of_a_sweep_the_sweep_says_that_they_stopped(
     import prune_cli.commands.run as command
 
     def stopped(_: Path) -> None:
+        sys.argv = ["prune-cli", "sweep"]  # as a run does for its record
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "run", stopped)

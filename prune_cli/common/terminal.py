@@ -110,7 +110,7 @@ class EpochProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}  {task.fields[accuracy]}"),
+            TextColumn("train loss {task.fields[loss]}  {task.fields[accuracy]}"),
             TimeRemainingColumn(),
             console=STDERR,
             disable=not self._live,
@@ -139,6 +139,6 @@ class EpochProgress:
         self._bar.update(self._task, accuracy=accuracy)
         LOG.log(
             logging.DEBUG if self._live else logging.INFO,  # a live bar shows it already
-            f"{self._title}: epoch {row['epoch']}/{self._epochs}  loss {row['train_loss']:.4f}"
+            f"{self._title}: epoch {row['epoch']}/{self._epochs}  train loss {row['train_loss']:.4f}"
             f"  {accuracy}  lr {row['lr']:.2e}  {row['seconds']:.1f} s",
         )
