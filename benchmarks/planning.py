@@ -14,24 +14,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from prune_cli.commands.grid import plan
 from prune_cli.data.registry import datasets
-from prune_cli.runs.places import Places
-from prune_cli.runs.store import PACKED, seal
+from prune_cli.execution.grid import plan_sweep
+from prune_cli.runs.paths import Paths
+from prune_cli.runs.store import PACKED, write_manifest
 
 MANY = ["scorer=magnitude,snip,random,grasp,snip_magnitude", "sparsity=range(50,100,2)", "seed=0,1,2,3"]
 DONE = ["scorer=magnitude,snip,random,grasp,snip_magnitude", "sparsity=90,92,95,98", "seed=0,1,2,3,4"]
 TIMES = 3  # the fastest of so many counts: the machine may be busy
 
 
-def finish(words: list[str], places: Places) -> int:
+def finish(words: list[str], paths: Paths) -> int:
     """Make finished runs of all points. Returns how many."""
-    planned = plan(words, places)
+    planned = plan_sweep(words, paths)
     for number, (name, (_, found)) in enumerate(planned.items()):
-        folder = places.runs / "prune" / name
+        folder = paths.runs / "prune" / name
         folder.mkdir(parents=True)
         accuracy = {"accuracy_last": 50 + number / 10, "accuracy_best": 60.0, "best_epoch": 3, "best_chosen_on": "test"}
-        seal(folder, found | accuracy | {"seconds": 60.0, PACKED: True, "mask_digest": "0" * 64})
+        write_manifest(folder, found | accuracy | {"seconds": 60.0, PACKED: True, "mask_digest": "0" * 64})
     return len(planned)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         datasets.build("mnist5k").build(folder / "datasets")
-        done = finish(DONE, Places(folder / "runs", folder / "results", folder / "datasets"))
+        done = finish(DONE, Paths(folder / "runs", folder / "results", folder / "datasets"))
         start = seconds("-c", "import torch, timm", cwd=folder)
         planned = seconds("-m", "prune_cli", "sweep", *MANY, "--dry-run", "--runs-dir", "none", cwd=folder)
         finished = seconds("-m", "prune_cli", "sweep", *DONE, cwd=folder)

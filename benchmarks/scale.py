@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_cli.commands.grid import settings_of
 from prune_cli.common.terminal import print_table
 from prune_cli.config.schema import Settings
+from prune_cli.execution.grid import grid_settings
 from prune_cli.masks.allocate import kept_total
 from prune_cli.models.prunable import prunable
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import PLACE, footprint
 
@@ -144,7 +144,7 @@ def runs_of(experiment: str) -> list[Run]:
     """Every run of an experiment's grid."""
     outlines: dict[str, Outline] = {}
     runs = []
-    for settings in settings_of([f"experiment={experiment}"], Places()):
+    for settings in grid_settings([f"experiment={experiment}"], Paths()):
         key = repr((settings.model, IMAGES[settings.dataset.name].classes))
         if key not in outlines:
             outlines[key] = Outline(settings)

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_cli.common.errors import PruneCliError, nearest, told
+from prune_cli.common.errors import PruneCliError, format_error, nearest
 from prune_cli.common.interrupts import guarded
-from prune_cli.common.paths import (
+from prune_cli.common.path_checks import (
     Check,
     check_data_folder,
     check_export,
@@ -26,7 +26,7 @@ from prune_cli.common.paths import (
 )
 from prune_cli.common.streams import outlived_streams
 from prune_cli.common.terminal import note, print_json, print_table, start_notes
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C stopped
@@ -117,12 +117,12 @@ def ls(
     """List the config groups, or the options of one."""
     from prune_cli.commands.ls import ls as run
 
-    places = Places(configs=config_dir)
-    rows = run(group, places)
+    paths = Paths(configs=config_dir)
+    rows = run(group, paths)
     if json:
         from prune_cli.commands.ls import as_json
 
-        print_json(as_json(group, places))
+        print_json(as_json(group, paths))
     else:
         print_table("", (group or "group", "what it is"), rows)
 
@@ -142,13 +142,13 @@ def build_data(
     json: Json = False,
 ) -> None:
     """Make a dataset that needs no download, or check one that is there."""
-    from prune_cli.commands.request import settings_of
+    from prune_cli.execution.request import settings_of
 
-    places = Places(data=data_dir, configs=config_dir)
-    settings = settings_of(words or [], places, "build-data")
+    paths = Paths(data=data_dir, configs=config_dir)
+    settings = settings_of(words or [], paths, "build-data")
     from prune_cli.commands.build_data import build_data as run
 
-    made = run(settings, places, verify)
+    made = run(settings, paths, verify)
     rows = [(split, f"{images:,}") for split, images in made["images"].items()]
     title = f"{made['dataset']}, digest {made['digest'][:12]}" + (f", in {made['folder']}" if made["folder"] else "")
     show(made, json, lambda: print_table(title, ("split", "clips" if made["folder"] else "images"), rows))
@@ -168,14 +168,14 @@ def score(
     json: Json = False,
 ) -> None:
     """Score the prunable weights, or the units of an LSTM; `prune` takes the scores from here."""
-    from prune_cli.commands.request import job_of
+    from prune_cli.execution.request import job_of
 
-    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
-    job = job_of(words or [], places, "score")
+    paths = Paths(runs=runs_dir, data=data_dir, configs=config_dir)
+    job = job_of(words or [], paths, "score")
     from prune_cli.commands.score import score as run
     from prune_cli.commands.score import show_layers
 
-    record, folder = run(job, places)
+    record, folder = run(job, paths)
     show(record, json, lambda: show_layers(record, folder))
 
 
@@ -198,19 +198,19 @@ def prune(
     json: Json = False,
 ) -> None:
     """Score, select, mask, fine-tune, evaluate and record one run."""
-    from prune_cli.commands.request import job_of
+    from prune_cli.execution.request import job_of
 
-    places = Places(runs_dir, results_dir, data_dir, config_dir)
-    job = job_of(words or [], places, "prune", fetch=not dry_run)
-    from prune_cli.commands.finished import show_runs
-    from prune_cli.commands.plan import plan, show_plan
+    paths = Paths(runs_dir, results_dir, data_dir, config_dir)
+    job = job_of(words or [], paths, "prune", fetch=not dry_run)
     from prune_cli.commands.prune import prune as run
+    from prune_cli.execution.dry_run import plan_run, show_plan
+    from prune_cli.execution.run_once import show_runs
 
     if dry_run:
-        found = plan(job, places)
+        found = plan_run(job, paths)
         show(found, json, lambda: show_plan(found))
     else:
-        record = run(job, places)
+        record = run(job, paths)
         show(record, json, lambda: show_runs([record], runs_dir))
 
 
@@ -244,23 +244,23 @@ def sweep(
     json: Json = False,
 ) -> int:
     """Run every point of a grid that is not finished, each in a process of its own, then write Tables 1 and 2."""
-    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    paths = Paths(runs_dir, results_dir, data_dir, config_dir)
     from prune_cli.sweeps.launch import CLUSTERS, Launcher
 
     starts = Launcher.of(launcher, launcher_opt or [])
     from prune_cli.commands import sweep as sweeps
-    from prune_cli.commands.grid import plan
+    from prune_cli.execution.grid import plan_sweep
 
     here = not (dry_run or launcher in CLUSTERS)
-    planned = plan(words or [], places, references, fetch=not dry_run, here=here)
+    planned = plan_sweep(words or [], paths, references, fetch=not dry_run, here=here)
     if dry_run:
-        points = sweeps.preview(planned, places)
+        points = sweeps.preview(planned, paths)
         show({"points": points}, json, lambda: sweeps.show_preview(points))
         return 0
-    outcome = sweeps.sweep(planned, places, starts, fail_fast)
-    tables = sweeps.tables(places)
+    outcome = sweeps.sweep(planned, paths, starts, fail_fast)
+    tables = sweeps.tables(paths)
     made = {"runs": outcome.records, "failed": outcome.failed, **{t.name: t.as_json() for t in tables}}
-    show(made, json, lambda: sweeps.show_sweep(outcome, tables, places))
+    show(made, json, lambda: sweeps.show_sweep(outcome, tables, paths))
     return INTERRUPTED if outcome.stopped else 1 if outcome.failed else 0
 
 
@@ -335,9 +335,9 @@ def table(
     from prune_cli.commands.table import show_table
     from prune_cli.commands.table import table as run
 
-    places = Places(runs_dir, results_dir)
-    made = run(number, places, everything, method, percent, against)
-    show(made.as_json(), json, lambda: show_table(made, places))
+    paths = Paths(runs_dir, results_dir)
+    made = run(number, paths, everything, method, percent, against)
+    show(made.as_json(), json, lambda: show_table(made, paths))
 
 
 @command("evaluate", "evaluate runs/prune/HASH", "evaluate HASH --json")
@@ -352,7 +352,7 @@ def evaluate(
     from prune_cli.commands.evaluate import evaluate as measure
     from prune_cli.commands.evaluate import show_evaluation
 
-    found = measure(run, Places(runs=runs_dir, data=data_dir, configs=config_dir))
+    found = measure(run, Paths(runs=runs_dir, data=data_dir, configs=config_dir))
     show(found, json, lambda: show_evaluation(found))
 
 
@@ -370,14 +370,14 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a dense model, from scratch unless model.weights says otherwise."""
-    from prune_cli.commands.request import job_of
+    from prune_cli.execution.request import job_of
 
-    places = Places(runs=runs_dir, data=data_dir, configs=config_dir)
-    job = job_of(words or [], places, "train")
-    from prune_cli.commands.finished import show_runs
+    paths = Paths(runs=runs_dir, data=data_dir, configs=config_dir)
+    job = job_of(words or [], paths, "train")
     from prune_cli.commands.train import train as run
+    from prune_cli.execution.run_once import show_runs
 
-    record = run(job, places, export)
+    record = run(job, paths, export)
     show(record, json, lambda: show_runs([record], runs_dir))
 
 
@@ -398,11 +398,11 @@ def ablate(
     """Measure and draw accuracy without each unit of an LSTM, and without more and more of them (Figure 4)."""
     from prune_cli.commands import ablate as ablations
 
-    places = Places(runs_dir, results_dir, data_dir, config_dir)
-    planned = ablations.plan(words or [], places)
-    tables = ablations.ablate(planned, places)
+    paths = Paths(runs_dir, results_dir, data_dir, config_dir)
+    planned = ablations.plan_ablation(words or [], paths)
+    tables = ablations.ablate(planned, paths)
     as_json = {name: table.to_dict("records") for name, table in tables.items()}
-    show(as_json, json, lambda: ablations.show_ablation(tables, places))
+    show(as_json, json, lambda: ablations.show_ablation(tables, paths))
 
 
 @command(
@@ -419,18 +419,18 @@ def dynamics(
     json: Json = False,
 ) -> None:
     """Measure the LSTM's Lyapunov exponents, finite-time and long-run, as units are removed, and draw them beside accuracy."""
-    from prune_cli.commands.request import check_used
+    from prune_cli.execution.request import check_used
 
-    places = Places(runs_dir, results_dir, data_dir, config_dir)
+    paths = Paths(runs_dir, results_dir, data_dir, config_dir)
     check_used(words or [], "dynamics")
-    from prune_cli.commands.subjects import subjects
+    from prune_cli.execution.trained_models import trained_models
 
-    planned = subjects(words or [], places)
+    planned = trained_models(words or [], paths)
     from prune_cli.commands import dynamics as measured
 
-    table = measured.dynamics(planned, places)
+    table = measured.dynamics(planned, paths)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")  # JSON has no NaN
-    show({"rows": rows}, json, lambda: measured.show_dynamics(table, places))
+    show({"rows": rows}, json, lambda: measured.show_dynamics(table, paths))
 
 
 @command("shrink", "shrink runs/prune/HASH", "shrink HASH --export small.safetensors")
@@ -446,7 +446,7 @@ def shrink(
     from prune_cli.commands.shrink import show_shrunk
     from prune_cli.commands.shrink import shrink as run_shrink
 
-    found = run_shrink(run, Places(runs=runs_dir, data=data_dir, configs=config_dir), export)
+    found = run_shrink(run, Paths(runs=runs_dir, data=data_dir, configs=config_dir), export)
     show(found, json, lambda: show_shrunk(found))
 
 
@@ -467,10 +467,10 @@ def drift(
     """Measure and draw how far dense fine-tuning moves the weights, by scale of pre-training."""
     from prune_cli.commands import drift as drifts
 
-    places = Places(runs_dir, results_dir, data_dir, config_dir)
-    planned = drifts.plan(words or [], places)
-    table = drifts.drift(planned, places)
-    show({"rows": drifts.as_json(table)}, json, lambda: drifts.show_drift(table, places))
+    paths = Paths(runs_dir, results_dir, data_dir, config_dir)
+    planned = drifts.plan_drift(words or [], paths)
+    table = drifts.drift(planned, paths)
+    show({"rows": drifts.as_json(table)}, json, lambda: drifts.show_drift(table, paths))
 
 
 def main() -> None:
@@ -515,7 +515,7 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(DEBUG):
         raise error
     report = "" if isinstance(error, OSError) else "; please report it"  # the system's word, not a fault of ours
-    return _fail([*told(error), f"try: {DEBUG}=1 and the same command show where{report}"], 1)
+    return _fail([*format_error(error), f"try: {DEBUG}=1 and the same command show where{report}"], 1)
 
 
 def _instead(error: Exception) -> str:

@@ -21,8 +21,8 @@ import torch
 from prune_cli import cli
 from prune_cli.commands.run import run as run_folder
 from prune_cli.data.registry import datasets
-from prune_cli.runs.files import FILES, SEAL
-from prune_cli.runs.store import read_manifest, seal
+from prune_cli.runs.files import CHECKSUM, FILES
+from prune_cli.runs.store import read_manifest, write_manifest
 from prune_cli.sweeps.launch import Launcher
 
 
@@ -109,11 +109,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Launcher, "launch", launch)
 
 
-def reseal(folder: Path) -> None:
+def rewrite_manifest(folder: Path) -> None:
     """Let a run's record fit its files again, after a test has changed one."""
     record = read_manifest(folder)
     assert record is not None
-    seal(folder, {key: value for key, value in record.items() if key not in (FILES, SEAL)})
+    write_manifest(folder, {key: value for key, value in record.items() if key not in (FILES, CHECKSUM)})
 
 
 def everything_in(folder: Path) -> set[str]:

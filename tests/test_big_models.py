@@ -17,7 +17,7 @@ from conftest import everything_in
 from prune_cli import masks, pipeline, scorers
 from prune_cli.config.schema import Point
 from prune_cli.pipeline.batches import scoring_batches
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers as registry
 
 Run = Callable[..., object]
@@ -54,8 +54,8 @@ def values(root: Path, size: int | None) -> dict[str, object]:
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_every_scorer_scores_it_and_finds_a_mask(name: str, size: int | None, cifar: Path, here: Path) -> None:
     choices = {"model": name, "dataset": "cifar10", "recipe": "paper"}
-    settings = pipeline.composer(Places()).settings(Point(choices, values(cifar, size)))
-    job = pipeline.Workshop(Places(data=here)).job(settings)
+    settings = pipeline.composer(Paths()).settings(Point(choices, values(cifar, size)))
+    job = pipeline.JobFactory(Paths(data=here)).job(settings)
     model, parameters = pipeline.build_model(job)
     batches = scoring_batches(job)
     total = sum(p.numel() for p in parameters.values())
@@ -106,8 +106,8 @@ def test_a_channels_last_run_finds_the_same_mask(cifar: Path, here: Path) -> Non
     for last in (False, True):
         choices = {"model": "poolformer_micro", "dataset": "cifar10"}
         given = {"model.weights": "random", "dataset.root": str(cifar), "dataset.verify": False}
-        settings = pipeline.composer(Places()).settings(Point(choices, given | {"compute.channels_last": last}))
-        job = pipeline.Workshop(Places(data=here)).job(settings)
+        settings = pipeline.composer(Paths()).settings(Point(choices, given | {"compute.channels_last": last}))
+        job = pipeline.JobFactory(Paths(data=here)).job(settings)
         model, parameters = pipeline.build_model(job)
         kernel = parameters["stages.1.downsample.conv.weight"]
         assert kernel.is_contiguous(memory_format=torch.channels_last) == last

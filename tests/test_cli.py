@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, everything_in, reseal
+from conftest import Answer, everything_in, rewrite_manifest
 from safetensors.torch import load_file, save_file
 
 from prune_cli.config.catalogue import Catalogue
@@ -21,7 +21,7 @@ from prune_cli.config.overrides import parse
 from prune_cli.config.schema import GROUPS
 from prune_cli.models.sources import packaged_file
 from prune_cli.pipeline import composer
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
@@ -93,7 +93,7 @@ def test_every_option_that_ls_lists_can_be_typed(run: Run, group: str) -> None:
         missing = ["sparsity.percent=97.3"] if choice["name"] == "custom" else missing
         typed = parse([f"{group}={choice['name']}", *words, *missing], Catalogue())[0]
         plain = parse([f"{group}={choice['name']}", *missing], Catalogue())[0]
-        assert composer(Places()).settings(typed).plain == composer(Places()).settings(plain).plain
+        assert composer(Paths()).settings(typed).plain == composer(Paths()).settings(plain).plain
 
 
 def test_build_data_writes_the_dataset_once(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_evaluate_finds_a_revived_weight(run: Run, here: Path) -> None:
     mask = load_file(folder / "mask.safetensors")["blocks.1.mlp.fc1.weight"]
     tensors["blocks.1.mlp.fc1.weight"][~mask] += 1e-6
     save_file(tensors, folder / "model.safetensors")
-    reseal(folder)
+    rewrite_manifest(folder)
     answer = run("evaluate", folder.name)
     assert answer.code == 1
     assert "blocks.1.mlp.fc1.weight" in answer.err

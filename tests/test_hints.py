@@ -19,8 +19,8 @@ from conftest import Answer, everything_in
 
 import prune_cli
 from prune_cli.cli import app
-from prune_cli.commands.request import settings_of
-from prune_cli.runs.places import Places
+from prune_cli.execution.request import settings_of
+from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 COMMANDS: dict[str, str] = {  # what is typed -> the command that the hint is
@@ -108,7 +108,7 @@ def test_a_hint_that_is_a_word_is_accepted_in_its_place(run: Run, here: Path, ty
     command, *words = shlex.split(typed)
     said = hint(run(command, *words))
     assert word in re.findall(r"[\w.]+=[^\s,;:?]+", said), said
-    assert settings_of([*words[:-1], word], Places(), command)
+    assert settings_of([*words[:-1], word], Paths(), command)
     assert everything_in(here) == set()
 
 

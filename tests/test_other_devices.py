@@ -18,9 +18,9 @@ from prune_cli.common.random import generator, seeded
 from prune_cli.masks.allocate import SCOPES
 from prune_cli.masks.controls import KINDS as KINDS_OF_CONTROL
 from prune_cli.masks.controls import control_mask
-from prune_cli.pipeline.rounds import find_mask
+from prune_cli.pipeline.iterative import find_mask
 from prune_cli.scorers import scorers as registry
-from prune_cli.training.checkpoint import Keeper
+from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Feed, fine_tune
 from prune_cli.training.mixing import cut_and_mixed
 from prune_cli.training.recipe import Recipe
@@ -181,7 +181,9 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimizer)
 def test_training_over_survivors_cut_off_and_gone_on_with(recipe: Recipe, device: torch.device, tmp_path: Path) -> None:
-    def trained(place: torch.device, keeper: Keeper | None = None, cut: int = -1) -> tuple[nn.Module, list[dict]]:
+    def trained(
+        place: torch.device, checkpointer: Checkpointer | None = None, cut: int = -1
+    ) -> tuple[nn.Module, list[dict]]:
         def train(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
             batches = [batch(6, place)] * 3
             mixed = cut_and_mixed(batches, 1.0, 1.0, 3, 0, epoch) if recipe.cutmix_alpha else batches
@@ -195,11 +197,11 @@ def test_training_over_survivors_cut_off_and_gone_on_with(recipe: Recipe, device
         masks.apply(prunable(model.to(place)), mask)
         fed = Feed(train, 3, {"test": lambda: [batch(9, place)]})
         with seeded(0, "train"):
-            return model, fine_tune(model, mask, recipe, fed, "fp32", "t", keeper)
+            return model, fine_tune(model, mask, recipe, fed, "fp32", "t", checkpointer)
 
     with pytest.raises(Cut):
-        trained(device, Keeper(tmp_path, 1), cut=4)
-    model, rows = trained(device, Keeper(tmp_path, 1))
+        trained(device, Checkpointer(tmp_path, 1), cut=4)
+    model, rows = trained(device, Checkpointer(tmp_path, 1))
     alone, wanted = trained(CPU)
     assert {t.device.type for t in model.state_dict().values()} == {device.type}
     for name, value in alone.state_dict().items():
@@ -257,8 +259,8 @@ def test_a_run_over_units(run: Run) -> None:
 @pytest.mark.usefixtures("chosen")
 def test_units_taken_apart(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prune_cli.analysis.ablation.FRACTIONS", (0.0, 0.5))
-    monkeypatch.setattr("prune_cli.analysis.dynamics.STEPS", 40)
-    monkeypatch.setattr("prune_cli.analysis.dynamics.WARM_UP", 1)
+    monkeypatch.setattr("prune_cli.analysis.exponents.STEPS", 40)
+    monkeypatch.setattr("prune_cli.analysis.exponents.WARM_UP", 1)
     measures = ",".join(name for name, cls in registry.classes.items() if hasattr(cls, "measures"))
     assert typed(run, command, *SMALL, "recipe=smoke", f"scorer={measures}")
 

@@ -262,9 +262,9 @@ def _garbled(draw: random.Random, text: str) -> str:
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Configs are composed, and data read, once for all cases, as in a sweep."""
     monkeypatch.setattr(pipeline, "composer", cache(pipeline.composer))
-    made: dict[bool, pipeline.Workshop] = {}
-    workshop = pipeline.Workshop
-    monkeypatch.setattr(pipeline, "Workshop", lambda places, fetch: made.setdefault(fetch, workshop(places, fetch)))
+    made: dict[bool, pipeline.JobFactory] = {}
+    factory = pipeline.JobFactory
+    monkeypatch.setattr(pipeline, "JobFactory", lambda paths, fetch: made.setdefault(fetch, factory(paths, fetch)))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

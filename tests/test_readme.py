@@ -23,11 +23,11 @@ import yaml
 from torch import nn
 
 from prune_cli.cli import app
-from prune_cli.commands import grid
-from prune_cli.commands.request import USED, check_used, settings_of
-from prune_cli.commands.subjects import MEASURES
 from prune_cli.config.schema import Settings
-from prune_cli.runs.places import Places
+from prune_cli.execution import grid
+from prune_cli.execution.request import USED, check_used, settings_of
+from prune_cli.execution.trained_models import MEASURES
+from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 
 ROOT = Path(__file__).parents[1]
@@ -70,11 +70,11 @@ def targets() -> set[str]:
 def composed(command: str, words: list[str]) -> list[Settings]:
     """What the command makes of its KEY=VALUE words before it looks for data."""
     if command in SINGLE:
-        return [settings_of(words, Places(), command)]
+        return [settings_of(words, Paths(), command)]
     check_used(words, command)
     extra = {"drift": ["sparsity=dense"], "ablate": [MEASURES], "dynamics": [MEASURES]}.get(command, [])
     more = [word for word in extra if not any(own.startswith(word.partition("=")[0] + "=") for own in words)]
-    return grid.settings_of([*more, *words], Places())
+    return grid.grid_settings([*more, *words], Paths())
 
 
 @pytest.mark.parametrize("words", shown().values(), ids=shown())
@@ -151,5 +151,5 @@ def test_the_scorer_that_it_adds_is_a_whole_scorer(tmp_path: Path) -> None:
     (tmp_path / "scorer").mkdir()
     (tmp_path / "scorer/movement.yaml").write_text(text)
     assert yaml.safe_load(text) == {"name": "movement"}
-    made = settings_of(["scorer=movement"], Places(configs=tmp_path), "prune")
+    made = settings_of(["scorer=movement"], Paths(configs=tmp_path), "prune")
     assert made.scorer == scorers.build("movement")

@@ -1,6 +1,6 @@
 """A trained LSTM classifier with some of its units removed: its accuracy, at once or after a few fine-tuning steps.
 
-A letter legend: N clips, T frames, U units, G = 4U gates, K classes, A answers that count (see training.evaluate.judged).
+A letter legend: N clips, T frames, U units, G = 4U gates, K classes, A answers that count (see training.evaluate.counted_frames).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_cli.training.evaluate import judged
+from prune_cli.training.evaluate import counted_frames
 from prune_cli.units.removal import classifier_of, gate_inputs, hidden_states, lstm_of
 
 AT_ONCE = 500  # clips whose states stay in cache
@@ -63,7 +63,7 @@ class Probe:
 
     @cached_property
     def _asked_NT(self) -> Tensor:
-        return judged(self.labels_NT)
+        return counted_frames(self.labels_NT)
 
     @cached_property
     def _dense_AU(self) -> Tensor:

@@ -11,44 +11,44 @@ from prune_cli import pipeline
 from prune_cli.analysis import ablation, probe
 from prune_cli.analysis.claims import SHOWN, claims
 from prune_cli.analysis.probe import Probe
-from prune_cli.commands.finished import once
-from prune_cli.commands.request import check_used
-from prune_cli.commands.subjects import MEASURES, Subject, measure_name, opened, subjects, titles
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
+from prune_cli.execution.request import check_used
+from prune_cli.execution.run_once import run_once
+from prune_cli.execution.trained_models import MEASURES, TrainedModel, measure_name, opened, titles, trained_models
 from prune_cli.report.ablation_figures import draw_curves, draw_units
 from prune_cli.runs.files import write_csv, write_json
 from prune_cli.runs.manifest import provenance
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import MANIFEST, RunFolder
 
 BASELINES = ("activation_variance", "weight_norm")  # measures without a source, beside those of information
 UNITS, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv
 
 
-def plan(words: Iterable[str], places: Places) -> list[Subject]:
+def plan_ablation(words: Iterable[str], paths: Paths) -> list[TrainedModel]:
     """The models to take apart, each once. Raises RequestError before any work starts."""
     words = list(words)
     check_used(words, "ablate")
-    found = subjects(words, places, BASELINES)
+    found = trained_models(words, paths, BASELINES)
     if any(len(_informative(subject)) < 2 for subject in found):
         raise RequestError("Figure 4 sets two measures of units against each other", "scorer", MEASURES)
     return found
 
 
-def ablate(planned: list[Subject], places: Places) -> dict[str, pd.DataFrame]:
+def ablate(planned: list[TrainedModel], paths: Paths) -> dict[str, pd.DataFrame]:
     """Measure what is not measured yet; write ablation.csv, curves.csv, claims.csv and their figures."""
-    found = [_measured(subject, places, f"[{n}/{len(planned)}]") for n, subject in enumerate(planned, start=1)]
+    found = [_measured(subject, paths, f"[{n}/{len(planned)}]") for n, subject in enumerate(planned, start=1)]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in (UNITS, CURVES)}
     tables[CLAIMS] = claims(tables[CURVES], BASELINES)
     for name, table in tables.items():
-        write_csv(places.results / f"{name}.csv", table)
-    _draw(planned, tables, places)
+        write_csv(paths.results / f"{name}.csv", table)
+    _draw(planned, tables, paths)
     return tables
 
 
-def show_ablation(tables: dict[str, pd.DataFrame], places: Places) -> None:
+def show_ablation(tables: dict[str, pd.DataFrame], paths: Paths) -> None:
     """Print the accuracies at some shares removed, and the differences of the claims."""
     curves = tables[CURVES]
     wide = curves[curves.fraction.isin((0.0, *SHOWN))].pivot_table(
@@ -63,7 +63,7 @@ def show_ablation(tables: dict[str, pd.DataFrame], places: Places) -> None:
         shown = [_claim(row) for _, row in tables[CLAIMS].astype(object).iterrows()]
         columns = ("dataset", "removed units", "steps", "claim", "removed", "mean", "95 %", "Holm", "p", "p Holm")
         print_table("\nDifferences [points]", columns, shown)
-    note(f"written: {places.results}/{{{UNITS},{CURVES},{CLAIMS}}}.csv, {UNITS}.png, {CURVES}*.png")
+    note(f"written: {paths.results}/{{{UNITS},{CURVES},{CLAIMS}}}.csv, {UNITS}.png, {CURVES}*.png")
 
 
 def _claim(row: pd.Series) -> tuple[str, ...]:
@@ -76,21 +76,21 @@ def _number(value: float) -> str:
     return "" if value != value else f"{value:.2f}"  # NaN: a share that was not fine-tuned
 
 
-def _informative(subject: Subject) -> list[Settings]:
+def _informative(subject: TrainedModel) -> list[Settings]:
     """The measures that are studied; the others are what they are set against."""
     return [settings for settings in subject.measures if settings.scorer.name not in BASELINES]
 
 
-def _measured(subject: Subject, places: Places, number: str) -> dict[str, pd.DataFrame]:
+def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.DataFrame]:
     """The rows of one subject, from its folder if they are there."""
     settings = subject.settings
     note(f"{number} {settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
-    jobs = subject.jobs(places)
+    jobs = subject.jobs(paths)
     identity = {"measures": [pipeline.score_identity(job) for job in jobs], "test_images": settings.recipe.test_images}
     identity |= {"draws": ablation.DRAWS, "fractions": list(ablation.FRACTIONS)}
     identity |= {"steps": probe.STEPS, "step_draws": ablation.TUNED_DRAWS}
-    folder = RunFolder.of(places.runs, "ablate", identity)
-    once(folder, lambda: _measure(jobs, places, folder))
+    folder = RunFolder.of(paths.runs, "ablate", identity)
+    run_once(folder, lambda: _measure(jobs, paths, folder))
     about: dict[str, Any] = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     return {
         name: pd.read_csv(folder.path / f"{name}.csv", keep_default_na=False).assign(**about, run=folder.path.name)
@@ -98,8 +98,8 @@ def _measured(subject: Subject, places: Places, number: str) -> dict[str, pd.Dat
     }
 
 
-def _measure(jobs: list[pipeline.Job], places: Places, folder: RunFolder) -> dict[str, Any]:
-    model, values = opened(jobs, places)
+def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> dict[str, Any]:
+    model, values = opened(jobs, paths)
     test = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     training = Probe.of(model, pipeline.training_batches(jobs[0], "ablation", probe.STEPS, probe.STEP_CLIPS))
     write_csv(folder.path / f"{UNITS}.csv", ablation.single(test, values))
@@ -111,14 +111,14 @@ def _measure(jobs: list[pipeline.Job], places: Places, folder: RunFolder) -> dic
     return record
 
 
-def _draw(planned: list[Subject], tables: dict[str, pd.DataFrame], places: Places) -> None:
+def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: Paths) -> None:
     up, across = (measure_name(each.scorer) for each in _informative(planned[0])[:2])
     called = titles(planned)
     chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
     units = tables[UNITS]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel
-    draw_units(first, (up, across), called, places.results / f"{UNITS}.png")
+    draw_units(first, (up, across), called, paths.results / f"{UNITS}.png")
     curves = tables[CURVES]
     for steps in curves.steps.unique().tolist():
         name = f"{CURVES}_{steps}_steps.png" if steps else f"{CURVES}.png"
-        draw_curves(curves[curves.steps == steps], BASELINES, chance, called, places.results / name)
+        draw_curves(curves[curves.steps == steps], BASELINES, chance, called, paths.results / name)

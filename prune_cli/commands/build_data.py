@@ -6,10 +6,10 @@ from typing import Any
 
 from prune_cli.config.schema import Settings
 from prune_cli.data.registry import Rendered, reachable
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 
-def build_data(settings: Settings, places: Places, verify: bool = False) -> dict[str, Any]:
+def build_data(settings: Settings, paths: Paths, verify: bool = False) -> dict[str, Any]:
     """Build the dataset under the data folder, read it back and describe it. Raises DataError.
 
     verify: build nothing, and compare the sha256 of every file of a rendered dataset (any other is checked on reading).
@@ -17,16 +17,16 @@ def build_data(settings: Settings, places: Places, verify: bool = False) -> dict
     dataset = settings.dataset
     with reachable(dataset):
         if not verify:
-            dataset.build(places.data)
+            dataset.build(paths.data)
         elif isinstance(dataset, Rendered):
-            dataset.verify(places.data)
-        splits = dataset.load(places.data)
+            dataset.verify(paths.data)
+        splits = dataset.load(paths.data)
     return {
         "dataset": dataset.name,
         "classes": list(splits.classes),
         "shape": list(splits.train.shape),  # null: a side that differs from image to image
         "images": {name: len(split) for name, split in splits.named().items()},
         "digest": splits.digest(),
-        "folder": str(dataset.folder(places.data)) if isinstance(dataset, Rendered) else None,
+        "folder": str(dataset.folder(paths.data)) if isinstance(dataset, Rendered) else None,
         "verified": verify,
     }

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
-from prune_cli.commands.grid import Planned, check_words, jobs_of, settings_of
-from prune_cli.commands.request import check_used
-from prune_cli.commands.train import train
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
+from prune_cli.execution.dense_training import train_once
+from prune_cli.execution.grid import Planned, check_words, grid_settings, jobs_of
+from prune_cli.execution.request import check_used
 from prune_cli.models.sources import origin
 from prune_cli.report.entries import human
 from prune_cli.report.figures import Panel, density, draw, reach
 from prune_cli.runs.files import write_csv
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import tensors_of
 
 CSV, PNG = "drift.csv", "drift.png"
@@ -53,33 +53,33 @@ class Trained:
         return [(before, after) for name, before, after in self.pairs() if name in names]
 
 
-def plan(words: Iterable[str], places: Places) -> Planned:
+def plan_drift(words: Iterable[str], paths: Paths) -> Planned:
     """The dense training runs to compare, by hash, each once. Raises RequestError before any work starts."""
     words = list(words)
     check_used(words, "drift")
-    points = settings_of(["sparsity=dense", *words], places, otherwise=_scales)
-    check_words(words, points, places)
-    return jobs_of(points, places, "train")
+    points = grid_settings(["sparsity=dense", *words], paths, otherwise=_scales)
+    check_words(words, points, paths)
+    return jobs_of(points, paths, "train")
 
 
-def drift(planned: Planned, places: Places) -> pd.DataFrame:
+def drift(planned: Planned, paths: Paths) -> pd.DataFrame:
     """Train what is not finished, write drift.csv and drift.png, and return the rows of the first."""
-    points = _trained(planned, places)
+    points = _trained(planned, paths)
     table = pd.concat([_measured(point) for point in points], ignore_index=True)
-    write_csv(places.results / CSV, table)
+    write_csv(paths.results / CSV, table)
     limit = max(_reach(point) for point in points)
     panels = [_panel(point, limit, table) for point in points]
-    draw(panels, limit, _heading(points), places.results / PNG)
+    draw(panels, limit, _heading(points), paths.results / PNG)
     return table
 
 
-def show_drift(table: pd.DataFrame, places: Places) -> None:
+def show_drift(table: pd.DataFrame, paths: Paths) -> None:
     """Print the rows over several tensors, and say where the rest is."""
     if table.smoke.any():
         note("smoke run: its figures mean nothing")
     overall = table[table.tensor.isin([ALL, PRUNABLE])]
     print_table("", COLUMNS, [_row(row) for _, row in overall.iterrows()])
-    note(f"every tensor: {places.results / CSV}; the picture: {places.results / PNG}")
+    note(f"every tensor: {paths.results / CSV}; the picture: {paths.results / PNG}")
 
 
 def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -93,12 +93,12 @@ def _scales(settings: Settings) -> dict[str, list[str]]:
     return {"model.weights": list(dict.fromkeys(getattr(model, "scales", (model.weights, "random"))))}
 
 
-def _trained(planned: Planned, places: Places) -> list[Trained]:
+def _trained(planned: Planned, paths: Paths) -> list[Trained]:
     points = []
     for number, ((job, _), title) in enumerate(zip(planned.values(), _titles(planned), strict=True), start=1):
         note(f"[{number}/{len(planned)}] {title}")
-        record = train(job, places)
-        points.append(Trained(job, record, places.runs / "train" / record["hash"] / "model.safetensors", title))
+        record = train_once(job, paths)
+        points.append(Trained(job, record, paths.runs / "train" / record["hash"] / "model.safetensors", title))
     return points
 
 

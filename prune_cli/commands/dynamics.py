@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
-from prune_cli.analysis.dynamics import exponents, features, one_thread
+from prune_cli.analysis.exponents import exponents, features, one_thread
 from prune_cli.analysis.probe import Probe
-from prune_cli.commands.subjects import Subject, opened, titles
 from prune_cli.common.terminal import note, print_table
+from prune_cli.execution.trained_models import TrainedModel, opened, titles
 from prune_cli.report.dynamics_figure import draw_dynamics
 from prune_cli.runs.files import write_csv
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.units.removal import units
 
 DRAWS = 1  # random orders: each takes as long as a measure
@@ -31,29 +31,29 @@ READING = (
 )
 
 
-def dynamics(planned: list[Subject], places: Places) -> pd.DataFrame:
+def dynamics(planned: list[TrainedModel], paths: Paths) -> pd.DataFrame:
     """Measure each model with more and more of its units removed; write dynamics.csv and dynamics.png."""
-    table = pd.DataFrame([row for subject in planned for row in _rows(subject, places)])
-    write_csv(places.results / CSV, table)
-    draw_dynamics(table, titles(planned), places.results / PNG)
+    table = pd.DataFrame([row for subject in planned for row in _rows(subject, paths)])
+    write_csv(paths.results / CSV, table)
+    draw_dynamics(table, titles(planned), paths.results / PNG)
     return table
 
 
-def show_dynamics(table: pd.DataFrame, places: Places) -> None:
+def show_dynamics(table: pd.DataFrame, paths: Paths) -> None:
     """Print the exponents and the accuracy at some shares removed, and how to read them."""
     columns = ("dataset", "seed", "measure", "keep", "removed", *EXPONENTS, "drifting", "chaotic", "accuracy [%]")
     rows = [_shown(row) for _, row in table[table.fraction.isin(SHOWN)].astype(object).iterrows()]
     print_table("Largest Lyapunov exponents [nats a frame], mean ± standard deviation over clips", columns, rows)
     for line in READING:
         note(line)
-    note(f"written: {places.results / CSV}, {PNG}")
+    note(f"written: {paths.results / CSV}, {PNG}")
 
 
-def _rows(subject: Subject, places: Places) -> Iterator[dict[str, Any]]:
-    jobs = subject.jobs(places)
+def _rows(subject: TrainedModel, paths: Paths) -> Iterator[dict[str, Any]]:
+    jobs = subject.jobs(paths)
     settings = jobs[0].settings
     note(f"{settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
-    model, values = opened(jobs, places)
+    model, values = opened(jobs, paths)
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     probe = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     x_BTI = features(model, _clips(jobs[0]))

@@ -9,7 +9,7 @@ from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.options import top_level
 from prune_cli.config.schema import GROUPS
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 WHAT = {
     "model": "what is pruned, and where its weights come from",
@@ -24,9 +24,9 @@ WHAT = {
 }
 
 
-def ls(group: str | None, places: Places) -> list[tuple[str, str]]:
+def ls(group: str | None, paths: Paths) -> list[tuple[str, str]]:
     """(name, what it is) of each group, or of each option of `group`. Raises ConfigError for an unknown one."""
-    catalogue = Catalogue(places.configs)
+    catalogue = Catalogue(paths.configs)
     if group is None:
         return [(name, f"{WHAT[name]}: {', '.join(catalogue.options[name])}") for name in GROUPS]
     if group not in GROUPS:
@@ -34,12 +34,12 @@ def ls(group: str | None, places: Places) -> list[tuple[str, str]]:
     return list(catalogue.options[group].items())
 
 
-def as_json(group: str | None, places: Places) -> dict[str, Any]:
+def as_json(group: str | None, paths: Paths) -> dict[str, Any]:
     """The groups with the names of their choices, and the options outside of them; or the choices of `group`, each with
     its options: name, type, default and description. Raises ConfigError for an unknown group."""
-    catalogue = Catalogue(places.configs)
+    catalogue = Catalogue(paths.configs)
     if group is not None:
-        return {"group": group, "default": catalogue.defaults[group], "choices": _choices(group, catalogue, places)}
+        return {"group": group, "default": catalogue.defaults[group], "choices": _choices(group, catalogue, paths)}
     groups = [
         {"name": name, "default": catalogue.defaults[name], "description": WHAT[name], "choices": list(choices)}
         for name, choices in catalogue.options.items()
@@ -47,10 +47,10 @@ def as_json(group: str | None, places: Places) -> dict[str, Any]:
     return {"groups": groups, "options": [asdict(option) for option in top_level(catalogue.text("config"))]}
 
 
-def _choices(group: str, catalogue: Catalogue, places: Places) -> list[dict[str, Any]]:
+def _choices(group: str, catalogue: Catalogue, paths: Paths) -> list[dict[str, Any]]:
     from prune_cli.pipeline import composer  # brings torch in
 
-    options = composer(places).options
+    options = composer(paths).options
     return [
         {"name": name, "description": what, "options": [asdict(option) for option in options(group, name)]}
         for name, what in catalogue.options[group].items()

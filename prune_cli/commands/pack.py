@@ -10,7 +10,7 @@ from typing import Any
 from prune_cli.commands.verify import there
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import SEAL, DamagedError, check, write_sealed, write_text
+from prune_cli.runs.files import CHECKSUM, DamagedError, check, write_checksummed, write_text
 from prune_cli.runs.status import MANIFEST
 from prune_cli.runs.store import PACKED, digest_of, find, read_manifest
 
@@ -53,6 +53,6 @@ def _packed(folder: Path, to: Path) -> dict[str, Any]:
         check(folder / name, digest_of(record, name))
     for name in kept:
         write_text(target / name, (folder / name).read_text(encoding="utf-8"))
-    said = {key: value for key, value in record.items() if key != SEAL}
-    write_sealed(target / MANIFEST, said | {PACKED: True})
+    said = {key: value for key, value in record.items() if key != CHECKSUM}
+    write_checksummed(target / MANIFEST, said | {PACKED: True})
     return {"run": str(target), "bytes": sum(path.stat().st_size for path in target.iterdir())}

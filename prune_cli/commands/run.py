@@ -1,4 +1,4 @@
-"""`prune-cli run RUN_DIR`: a process of one run, told what to do by the request in its folder (commands/processes.py)."""
+"""`prune-cli run RUN_DIR`: a process of one run, told what to do by the request in its folder (execution/processes.py)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
-from prune_cli.commands.finished import blame
-from prune_cli.commands.prune import pruned
-from prune_cli.commands.train import trained
+from prune_cli.commands.prune import prune_once
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
-from prune_cli.runs.places import Places
+from prune_cli.execution.dense_training import train_once
+from prune_cli.execution.run_once import record_failure
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import held
 from prune_cli.runs.store import REQUEST, read_manifest
 
@@ -34,18 +34,18 @@ def run(folder: Path) -> dict[str, Any]:
         return _follow(request, folder)
     except Exception as error:  # also one before the run has begun
         if not held(folder):  # else it is another process's to say
-            blame(folder, error)
+            record_failure(folder, error)
         raise
 
 
 def _follow(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    places = Places(**{name: Path(path) for name, path in request["places"].items()})
-    settings = pipeline.composer(places).from_plain(request["config"])
-    job = pipeline.Workshop(places).job(settings)
+    paths = Paths(**{name: Path(path) for name, path in request["paths"].items()})
+    settings = pipeline.composer(paths).from_plain(request["config"])
+    job = pipeline.JobFactory(paths).job(settings)
     sys.argv = request["argv"]  # records tell the command that was typed
     kind = request["kind"]
     plan = pipeline.describe(job, kind, *pipeline.outline(job))
     if plan["hash"] != folder.name:
         raise PruneCliError("data or weights have changed since this was planned", str(folder), "plan it again")
     note(pipeline.title(plan))
-    return (trained if kind == "train" else pruned)(job, places, wait=True)
+    return (train_once if kind == "train" else prune_once)(job, paths, wait=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.csv that are printed
 
@@ -17,12 +17,12 @@ SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.c
 EXTREMES = 8  # units printed from either end
 
 
-def score(job: pipeline.Job, places: Places) -> tuple[dict[str, Any], Path]:
+def score(job: pipeline.Job, paths: Paths) -> tuple[dict[str, Any], Path]:
     """Score the prunable weights unless this scoring run is finished already. Returns its record and folder."""
     model, parameters = pipeline.build_model(job)
-    pipeline.keep_data(job, places)
-    _, record = pipeline.find_scores(job, model, parameters, places)
-    return record, places.runs / "score" / record["hash"]
+    pipeline.keep_data(job, paths)
+    _, record = pipeline.find_scores(job, model, parameters, paths)
+    return record, paths.runs / "score" / record["hash"]
 
 
 def show_layers(record: dict[str, Any], folder: Path) -> None:

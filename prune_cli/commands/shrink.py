@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from prune_cli import pipeline
-from prune_cli.commands.evaluate import Stored, stored
 from prune_cli.common.errors import PruneCliError, RequestError
-from prune_cli.common.paths import check_export, typed_path
+from prune_cli.common.path_checks import check_export, typed_path
 from prune_cli.common.terminal import note, print_table
+from prune_cli.execution.stored_run import StoredRun, open_run
 from prune_cli.runs.files import sha256, write_json, write_tensors
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, tensors_of
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import shrink as smaller
@@ -23,13 +23,13 @@ FILE = "shrunk.safetensors"
 NEAR = 1e-4  # logits of the two models may differ by rounding
 
 
-def shrink(run: str, places: Places, export: Path | None = None) -> dict[str, Any]:
+def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]:
     """Write the smaller LSTM and say what it saves; it is held against the masked model on the whole test set.
 
     Raises RequestError for an unknown run, or one whose units were not removed inside the recurrence.
     """
-    to = export or typed_path(find(places.runs, run) / FILE, "--export", check_export)
-    found = stored(run, places)
+    to = export or typed_path(find(paths.runs, run) / FILE, "--export", check_export)
+    found = open_run(run, paths)
     _check(found)
     mask = tensors_of(found.folder, found.record, "mask.safetensors")
     small = smaller(found.model, mask)
@@ -61,7 +61,7 @@ def show_shrunk(found: dict[str, Any]) -> None:
     print_table("", ("what", "value"), list((found | shown).items()))
 
 
-def _check(found: Stored) -> None:
+def _check(found: StoredRun) -> None:
     removal = found.record.get("removal", "weights")
     if found.record["method"] == "dense" or removal != "recurrence":
         what = "nothing was removed" if found.record["method"] == "dense" else f"{removal} were pruned"
@@ -71,7 +71,7 @@ def _check(found: Stored) -> None:
 
 
 @torch.no_grad()
-def _difference(found: Stored, small: nn.Module) -> float:
+def _difference(found: StoredRun, small: nn.Module) -> float:
     """The largest difference between the logits of the two models. Raises PruneCliError where it is no rounding."""
     largest = 0.0
     for x, _ in pipeline.evaluation_batches(found.job, "test"):

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
-from prune_cli.commands.finished import enter, show_runs
-from prune_cli.commands.grid import Planned
-from prune_cli.commands.processes import SCRATCH, ask
 from prune_cli.commands.table import remember, show_table, table
 from prune_cli.common.terminal import note, print_table
+from prune_cli.execution.grid import Planned
+from prune_cli.execution.processes import SCRATCH, ask
+from prune_cli.execution.run_once import show_runs, update_runs_csv
 from prune_cli.report.table import Table
 from prune_cli.runs.files import sweep_temporaries
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, STATUS, read_status, state_of
 from prune_cli.runs.store import LOGS, REQUEST, RunFolder, finished, read_manifest
-from prune_cli.sweeps.plan import estimated_seconds
-from prune_cli.sweeps.rounds import Starts, Tell, carry_out, clear
+from prune_cli.sweeps.points import estimated_seconds
+from prune_cli.sweeps.runner import Starts, Tell, clear, run_all
 
 TAIL = 5  # lines of a failed run's log that are shown
 
@@ -33,10 +33,10 @@ class Outcome:
     stopped: bool
 
 
-def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = False) -> Outcome:
+def sweep(planned: Planned, paths: Paths, launcher: Starts, fail_fast: bool = False) -> Outcome:
     """Run all points that are not finished, and enter the finished ones in runs.csv. Raises PruneCliError."""
-    _remember(planned, places)
-    folders = {name: places.runs / "prune" / name for name in planned}
+    _remember(planned, paths)
+    folders = {name: paths.runs / "prune" / name for name in planned}
     waiting = [name for name, folder in folders.items() if state_of(folder) != DONE]
     note(f"{len(planned)} runs, {len(planned) - len(waiting)} of them finished")
     for name in planned.keys() - set(waiting):
@@ -44,23 +44,23 @@ def sweep(planned: Planned, places: Places, launcher: Starts, fail_fast: bool = 
     for name in waiting:
         if state_of(folders[name]) == RUNNING and (folders[name] / REQUEST).exists():
             continue  # another process works in there
-        ask(planned[name][0], folders[name], places)
+        ask(planned[name][0], folders[name], paths)
     tell = _teller(planned, len(planned) - len(waiting))
-    stopped = bool(waiting) and carry_out(
-        [folders[name] for name in waiting], launcher, places.runs / SCRATCH, fail_fast, tell
+    stopped = bool(waiting) and run_all(
+        [folders[name] for name in waiting], launcher, paths.runs / SCRATCH, fail_fast, tell
     )
-    enter(places)
+    update_runs_csv(paths)
     records = [record for folder in folders.values() if (record := read_manifest(folder)) is not None]
     states = {name: state_of(folders[name]) for name in waiting}
     failed = [_failure(planned[name][1], folders[name]) for name, state in states.items() if state == FAILED]
     return Outcome(records, failed, stopped)
 
 
-def _remember(planned: Planned, places: Places) -> None:
+def _remember(planned: Planned, paths: Paths) -> None:
     """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
-    sweep_temporaries(places.results)
-    clear(places.runs / SCRATCH)
-    remember([found for _, found in planned.values()], places)
+    sweep_temporaries(paths.results)
+    clear(paths.runs / SCRATCH)
+    remember([found for _, found in planned.values()], paths)
 
 
 def _tidy(folder: Path, found: dict[str, Any]) -> None:
@@ -104,31 +104,31 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def tables(places: Places) -> list[Table]:
+def tables(paths: Paths) -> list[Table]:
     """Write Tables 1 and 2 of the sweep and return them."""
-    return [table(number, places) for number in (1, 2)]
+    return [table(number, paths) for number in (1, 2)]
 
 
-def show_sweep(outcome: Outcome, made: Iterable[Table], places: Places) -> None:
+def show_sweep(outcome: Outcome, made: Iterable[Table], paths: Paths) -> None:
     """Print the runs and the tables of a sweep, and what failed."""
     if outcome.records:
-        show_runs(outcome.records, places.runs)
+        show_runs(outcome.records, paths.runs)
     for one in () if outcome.stopped else made:
-        show_table(one, places)
+        show_table(one, paths)
     for failure in outcome.failed:
-        note(f"\nfailed: {failure['point']} ({places.runs / 'prune' / failure['run']})")
+        note(f"\nfailed: {failure['point']} ({paths.runs / 'prune' / failure['run']})")
         for line in (*failure["reason"], *failure["log"]):
             note(f"  {line}")
 
 
-def preview(planned: Planned, places: Places) -> list[dict[str, Any]]:
+def preview(planned: Planned, paths: Paths) -> list[dict[str, Any]]:
     """What each point is, how far it has come, and the seconds that it takes if runs like it have been finished."""
-    done = finished(places.runs, "prune")
+    done = finished(paths.runs, "prune")
     return [
         {
             "run": found["hash"] if job.weights.sha256 else None,  # known once the weights have been fetched
             "point": pipeline.title(found),
-            "state": state_of(places.runs / "prune" / found["hash"]) if job.weights.sha256 else PENDING,
+            "state": state_of(paths.runs / "prune" / found["hash"]) if job.weights.sha256 else PENDING,
             "seconds": estimated_seconds(found, done.values()),
         }
         for job, found in planned.values()

@@ -17,36 +17,36 @@ from prune_cli.report.recipes import Recipes
 from prune_cli.report.reference import METHOD, TABLE2_PERCENT, against_report
 from prune_cli.report.table import Table
 from prune_cli.report.tables import table1, table2
-from prune_cli.runs.files import DamagedError, read_sealed, write_sealed
-from prune_cli.runs.places import Places
+from prune_cli.runs.files import DamagedError, read_checksummed, write_checksummed
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import finished
 from prune_cli.training.recipe import Recipe
 
 SWEEP = "sweep.json"  # in the results folder: the points of the last sweep
 
 
-def entries(places: Places, everything: bool = False) -> list[dict[str, Any]]:
+def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:
     """The points of the last sweep, with the records of those that are finished; or all finished runs."""
-    done = finished(places.runs, "prune")
-    points = None if everything else last_sweep(places)
+    done = finished(paths.runs, "prune")
+    points = None if everything else last_sweep(paths)
     if points is None:
         if not done:
-            raise RequestError("there is no finished run", str(places.runs), "prune-cli sweep experiment=demo")
+            raise RequestError("there is no finished run", str(paths.runs), "prune-cli sweep experiment=demo")
         return list(done.values())
     return [done.get(point["hash"], point) for point in points]
 
 
-def remember(points: Sequence[Mapping[str, Any]], places: Places) -> None:
+def remember(points: Sequence[Mapping[str, Any]], paths: Paths) -> None:
     """Write which points the last sweep has."""
     argv = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    write_sealed(places.results / SWEEP, {"argv": argv, "points": points})
+    write_checksummed(paths.results / SWEEP, {"argv": argv, "points": points})
 
 
-def last_sweep(places: Places) -> list[dict[str, Any]] | None:
+def last_sweep(paths: Paths) -> list[dict[str, Any]] | None:
     """The points of the last sweep, or None where there was none. Raises DamagedError."""
-    path = places.results / SWEEP
+    path = paths.results / SWEEP
     try:
-        return read_sealed(path)["points"]
+        return read_checksummed(path)["points"]
     except FileNotFoundError:
         return None
     except (DamagedError, KeyError):
@@ -56,7 +56,7 @@ def last_sweep(places: Places) -> list[dict[str, Any]] | None:
 
 def table(
     number: int,
-    places: Places,
+    paths: Paths,
     everything: bool = False,
     method: str | None = None,
     percent: float | None = None,
@@ -68,7 +68,7 @@ def table(
     shown. against: `report`, to set the report's numbers beside the same rows.
     """
     _check(number, method, percent, against)
-    runs = entries(places, everything)
+    runs = entries(paths, everything)
     recipes = _recipes() if len({repr(run["identity"]["recipe"]) for run in runs}) > 1 else None
     if number == 1:
         made = table1(runs, METHOD if against else method, percent, recipes)
@@ -76,7 +76,7 @@ def table(
         made = table2(runs, TABLE2_PERCENT if against else percent, recipes)
     if against is not None:
         made = against_report(made, percent if number == 1 else None)
-    made.write(places.results)
+    made.write(paths.results)
     return made
 
 
@@ -97,15 +97,15 @@ def _check(number: int, method: str | None, percent: float | None, against: str 
 
 def _recipes() -> Recipes:
     """The recipes that come with prune-cli, every option of each."""
-    composer, names = pipeline.composer(Places()), Catalogue().options["recipe"]
+    composer, names = pipeline.composer(Paths()), Catalogue().options["recipe"]
     named = {name: asdict(composer.settings(Point({"recipe": name})).recipe) for name in names}
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     return Recipes(named, defaults)
 
 
-def show_table(made: Table, places: Places) -> None:
+def show_table(made: Table, paths: Paths) -> None:
     """Print a table and what it waits for."""
     print_table(f"\n{made.caption}", made.columns, made.plain_rows())
     for run in made.missing:
         note(f"missing: {run.text}")
-    note(f"written: {places.results / made.name}.csv, .md, .tex")
+    note(f"written: {paths.results / made.name}.csv, .md, .tex")

@@ -8,39 +8,19 @@ from typing import Any
 import torch
 
 from prune_cli import pipeline
-from prune_cli.commands.finished import once
-from prune_cli.commands.processes import by_processes, to_be_started
 from prune_cli.common.terminal import note
+from prune_cli.execution.dense_training import train_once
 from prune_cli.runs.files import sha256, write_json, write_tensors
-from prune_cli.runs.places import Places
-from prune_cli.runs.store import RunFolder, tensors_of
+from prune_cli.runs.paths import Paths
+from prune_cli.runs.store import tensors_of
 
 
-def train(job: pipeline.Job, places: Places, export: Path | None = None) -> dict[str, Any]:
-    """As `trained`; `export` names a file to write."""
-    record = trained(job, places)
+def train(job: pipeline.Job, paths: Paths, export: Path | None = None) -> dict[str, Any]:
+    """Train without a mask unless this run is finished already, and write the weights to the file `export`. Returns the record."""
+    record = train_once(job, paths)
     if export is not None and job.ranks.main:
-        export_weights(record, places.runs / "train" / record["hash"], export)
+        export_weights(record, paths.runs / "train" / record["hash"], export)
     return record
-
-
-def trained(job: pipeline.Job, places: Places, wait: bool = False) -> dict[str, Any]:
-    """Train without a mask unless this run is finished already. Returns its record.
-
-    wait: for another process that computes this run.
-    """
-    plan = pipeline.describe(job, "train", *pipeline.outline(job))
-    folder = RunFolder.of(places.runs, "train", plan["identity"])
-    if to_be_started(job):
-        return by_processes(job, folder, places, "train")
-    return once(folder, lambda: _compute(job, places, folder, plan), wait, job.ranks)
-
-
-def _compute(job: pipeline.Job, places: Places, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
-    model, _ = pipeline.build_model(job)
-    pipeline.keep_data(job, places)
-    rows = pipeline.train(job, model, {}, pipeline.title(plan), folder)
-    return pipeline.write_run(folder, job, model, {}, rows, plan)
 
 
 def export_weights(record: dict[str, Any], run: Path, to: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import print_table
-from prune_cli.runs.files import FILES, DamagedError, check, read_sealed
+from prune_cli.runs.files import FILES, DamagedError, check, read_checksummed
 from prune_cli.runs.status import MANIFEST
 from prune_cli.runs.store import CHECKPOINT, PACKED, SCORED, find
 
@@ -41,7 +41,7 @@ def _verified(folder: Path) -> dict[str, Any]:
     files, damaged = 0, []
     for name in RECORDS:
         try:
-            record = read_sealed(folder / name) if (folder / name).exists() else {}
+            record = read_checksummed(folder / name) if (folder / name).exists() else {}
         except DamagedError as error:
             damaged.append(_line(error))
             continue

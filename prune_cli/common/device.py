@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prune_cli.common.errors import ConfigError, nearest
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_THREADS = 1024
@@ -22,12 +22,12 @@ class Compute:
     """Where and how a run is computed. Precision and memory layout are part of a run's identity; bf16 is not of that of
     scores, which are measured without autocast. Raises ConfigError."""
 
-    device: str = field(default="auto", metadata=OUTSIDE)
-    threads: int | None = field(default=None, metadata=OUTSIDE)
-    workers: int = field(default=0, metadata=OUTSIDE)
-    processes: int = field(default=1, metadata=OUTSIDE)
-    checkpoint_steps: int | None = field(default=500, metadata=OUTSIDE)  # None: only when a run is stopped
-    trackers: list[str] = field(default_factory=list, metadata=OUTSIDE)
+    device: str = field(default="auto", metadata=NOT_IN_HASH)
+    threads: int | None = field(default=None, metadata=NOT_IN_HASH)
+    workers: int = field(default=0, metadata=NOT_IN_HASH)
+    processes: int = field(default=1, metadata=NOT_IN_HASH)
+    checkpoint_steps: int | None = field(default=500, metadata=NOT_IN_HASH)  # None: only when a run is stopped
+    trackers: list[str] = field(default_factory=list, metadata=NOT_IN_HASH)
     precision: str = "fp32"
     channels_last: bool = False
 

@@ -26,7 +26,7 @@ class PruneCliError(Exception):
         return [f"{label}: {' '.join(text.split())}" for label, text in parts if text]
 
 
-def told(error: BaseException) -> list[str]:
+def format_error(error: BaseException) -> list[str]:
     """An error as it is shown: our own in its lines, what the system says of a file, any other by its type and first line."""
     if isinstance(error, PruneCliError):
         return error.lines()

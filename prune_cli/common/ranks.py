@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from prune_cli.common import interrupts
-from prune_cli.common.errors import ConfigError, PruneCliError, told
+from prune_cli.common.errors import ConfigError, PruneCliError, format_error
 from prune_cli.common.terminal import STDERR
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Ranks:
     """This process is number `rank` of `world` that compute one run together. Alone, every method is free."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @classmethod
     def join(cls, processes: int, device: torch.device) -> Ranks:
@@ -68,28 +68,28 @@ class Ranks:
 
     def device(self, device: torch.device) -> torch.device:
         """Where this process computes: each has a GPU of its own."""
-        if self.world == 1 or device.type != "cuda":
+        if self.world_size == 1 or device.type != "cuda":
             return device
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
         return own
 
     def share(self, size: int) -> list[int]:
-        """This process's places in a batch of `size`, in order: with each place i also size - 1 - i.
+        """This process's indices in a batch of `size`, in order: with each place i also size - 1 - i.
 
         timm's CutMix mixes these two, so mixing a share is mixing the whole batch. The share may be empty.
         """
-        return [i for i in range(size) if min(i, size - 1 - i) % self.world == self.rank]
+        return [i for i in range(size) if min(i, size - 1 - i) % self.world_size == self.rank]
 
-    def sums(self, *values: float) -> tuple[float, ...]:
+    def all_reduce(self, *values: float) -> tuple[float, ...]:
         """Each value summed over the processes, in float64; alone, as they are."""
-        if self.world == 1:
+        if self.world_size == 1:
             return values
         return tuple(self.sum(torch.tensor(values, dtype=torch.float64)).tolist())
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of this tensor over the processes."""
-        if self.world == 1:
+        if self.world_size == 1:
             return tensor
         from accelerate.utils import reduce
 
@@ -97,34 +97,34 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in any process."""
-        return self.sums(flag)[0] > 0
+        return self.all_reduce(flag)[0] > 0
 
     def gathered(self, value: T) -> list[T]:
         """What each process has, by rank."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [value]
         from accelerate.utils import gather_object
 
         return _spoken(lambda: gather_object([value]))
 
-    def copy(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give the tensors, in place, the values that they have in the first process."""
-        if self.world > 1:
+        if self.world_size > 1:
             from accelerate.utils import broadcast
 
             _spoken(lambda: broadcast(list(tensors)))
 
-    def lead(self, work: Callable[[], T]) -> T:
+    def run_on_main(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, which alone does it, for every process. Its failure ends all of them.
 
         What it gives is pickled: no tensor on a GPU.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return work()
         found, failure = _attempted(work) if self.main else (None, None)
         from accelerate.utils import broadcast_object_list
 
-        said = [found, told(failure) if failure else None]
+        said = [found, format_error(failure) if failure else None]
         found, reason = _spoken(lambda: broadcast_object_list(said))
         if failure is not None:
             raise failure
@@ -140,7 +140,7 @@ class Ranks:
 
     def leave(self) -> None:
         """The work is done: NCCL would complain of a process that just ends."""
-        if self.world > 1:
+        if self.world_size > 1:
             from accelerate import PartialState
 
             PartialState().destroy_process_group()

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from prune_cli.common.errors import ConfigError, nearest
 
 T = TypeVar("T")
-OUTSIDE = {"identity": False}  # metadata of an option that cannot change a run's numbers (see runs/identity.py)
+NOT_IN_HASH = {"identity": False}  # metadata of an option that cannot change a run's numbers (see runs/identity.py)
 
 
 class Registry(Generic[T]):

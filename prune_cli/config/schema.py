@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 
 SWEEPABLE = (
     "model",
@@ -31,7 +31,7 @@ class Scoring:
 
     batches: int | None = None
     batch_size: int = 128
-    micro_batch: int | None = field(default=None, metadata=OUTSIDE)
+    micro_batch: int | None = field(default=None, metadata=NOT_IN_HASH)
 
     def __post_init__(self) -> None:
         for name in ("batches", "batch_size", "micro_batch"):

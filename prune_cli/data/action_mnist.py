@@ -13,7 +13,7 @@ import torch
 
 from prune_cli.common.errors import ConfigError, DataError
 from prune_cli.common.random import generator
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import mnist5k
 from prune_cli.data.clip_files import Chunk
@@ -47,7 +47,7 @@ class ActionMnist(Video):
     Validation clips show the validation digits of mnist5k, or a tenth of the train digits of the IDX files.
     """
 
-    digits: str | None = field(default=None, metadata=OUTSIDE)
+    digits: str | None = field(default=None, metadata=NOT_IN_HASH)
 
     title = "Action MNIST"
     all_classes: ClassVar[tuple[str, ...]] = tuple(STEPS)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from prune_cli.common.errors import DataError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import archives
 from prune_cli.data.pickles import read_arrays
 from prune_cli.data.registry import Split, Splits, datasets
-from prune_cli.data.shares import check_validation, hold_out
+from prune_cli.data.stratified import check_validation, hold_out
 from prune_cli.runs.files import whole
 
 SHAPE = (3, 32, 32)
@@ -38,9 +38,9 @@ class _Cifar:
     verify: False for files of one's own in the same format. validation: the share of each class that is kept apart.
     """
 
-    root: str | None = field(default=None, metadata=OUTSIDE)
-    download: bool = field(default=False, metadata=OUTSIDE)
-    verify: bool = field(default=True, metadata=OUTSIDE)
+    root: str | None = field(default=None, metadata=NOT_IN_HASH)
+    download: bool = field(default=False, metadata=NOT_IN_HASH)
+    verify: bool = field(default=True, metadata=NOT_IN_HASH)
     validation: float = 0.0
 
     name: ClassVar[str]

@@ -25,7 +25,7 @@ import numpy as np
 
 from prune_cli.common.errors import DataError, PruneCliError
 from prune_cli.data.preview import draw_gif, draw_png
-from prune_cli.runs.files import sha256, whole, write_sealed
+from prune_cli.runs.files import sha256, whole, write_checksummed
 from prune_cli.runs.manifest import versions
 from prune_cli.runs.store import MANIFEST, RunFolder
 
@@ -106,7 +106,7 @@ def write(folder: RunFolder, sizes: Sizes, facts: Mapping[str, Any], renderer: R
             picture(draw(first, _titles(path, len(first))))
     record = {"identity": folder.identity, **facts, **renderer.facts}
     record |= {"shape_NTHW": {split: list(size) for split, size in sizes.items()}}
-    write_sealed(path / MANIFEST, record | {"files": files, "versions": versions()})
+    write_checksummed(path / MANIFEST, record | {"files": files, "versions": versions()})
 
 
 def _known(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from prune_cli.common.errors import ConfigError, DataError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import clip_files
 from prune_cli.data.clip_files import SPLITS, Renderer, Sizes
@@ -43,7 +43,7 @@ class Video:
     validation_clips_per_class: int = 100
     test_clips_per_class: int = 250
     seed: int = 0
-    workers: int = field(default=2, metadata=OUTSIDE)
+    workers: int = field(default=2, metadata=NOT_IN_HASH)
 
     name: ClassVar[str]
     version: ClassVar[int] = 2

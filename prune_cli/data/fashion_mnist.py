@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prune_cli.common.errors import DataError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.data.idx import find_idx, read_idx
 from prune_cli.data.registry import Split, Splits, datasets
-from prune_cli.data.shares import check_train_images, check_validation, hold_out, only
+from prune_cli.data.stratified import check_train_images, check_validation, hold_out, only
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -22,7 +22,7 @@ class FashionMnist:
     train_images: so many of the training images, in proportion to their classes, are all that there is; None is all.
     """
 
-    root: str = field(default="/usr/share/datasets/fashion-mnist", metadata=OUTSIDE)
+    root: str = field(default="/usr/share/datasets/fashion-mnist", metadata=NOT_IN_HASH)
     validation: float = 0.1
     train_images: int | None = None
 

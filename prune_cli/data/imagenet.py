@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from prune_cli.common.errors import DataError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import archives
 from prune_cli.data.registry import Splits, datasets
-from prune_cli.data.shares import check_validation, hold_out
 from prune_cli.data.splits import FileSplit
+from prune_cli.data.stratified import check_validation, hold_out
 
 ARCHIVE_META = {  # name and MD5, as in torchvision, whose import takes longer than all else that a plan needs
     "train": ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),
@@ -43,8 +43,8 @@ class ImageNet1k:
     training images that is kept apart.
     """
 
-    root: str | None = field(default=None, metadata=OUTSIDE)
-    download: bool = field(default=False, metadata=OUTSIDE)
+    root: str | None = field(default=None, metadata=NOT_IN_HASH)
+    download: bool = field(default=False, metadata=NOT_IN_HASH)
     validation: float = 0.0
 
     title = "ImageNet-1K"

@@ -44,20 +44,20 @@ class Loader:
         1/2, drawn from this generator for whole batches. Raises DataError where an image cannot be read.
         """
         whole = self._places(order)
-        shares = [self.ranks.share(len(places) - self.even * (len(places) % 2)) for places in whole]
+        shares = [self.ranks.share(len(indices) - self.even * (len(indices) % 2)) for indices in whole]
         loader = DataLoader(
             _Batches(self.split, self.input),
             batch_size=None,
-            sampler=[[places[i] for i in share] for places, share in zip(whole, shares, strict=True)],
+            sampler=[[indices[i] for i in share] for indices, share in zip(whole, shares, strict=True)],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for places, share, batch in zip(whole, shares, loader, strict=True):
+        for indices, share, batch in zip(whole, shares, loader, strict=True):
             if isinstance(batch, DataError):
                 raise batch
             images, labels = batch
             if flips is not None:
-                mirrored = (torch.rand(len(places), generator=flips) < 0.5)[share]
+                mirrored = (torch.rand(len(indices), generator=flips) < 0.5)[share]
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
             yield self._ready(images), labels.to(self.device, non_blocking=True)
 
@@ -73,21 +73,21 @@ class Loader:
     def _places(self, order: Sequence[int] | None) -> list[list[int]]:
         order = list(order) if order is not None else list(range(len(self.split)))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return [places for places in batches if len(places) > self.even]
+        return [indices for indices in batches if len(indices) > self.even]
 
 
 class _Batches(TorchDataset):
-    """Indexed by a list of places: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
+    """Indexed by a list of indices: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
 
     def __init__(self, split: AnySplit, to: ImageInput | ClipInput):
         self._split = split
         self._size = (to.height, to.width) if isinstance(to, ImageInput) else (0, 0)  # clips keep the size they have
 
-    def __getitem__(self, places: list[int]) -> Batch | DataError:
-        if not places:
+    def __getitem__(self, indices: list[int]) -> Batch | DataError:
+        if not indices:
             return torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
         try:
-            return self._split.images(places, *self._size), self._split.targets(places)
+            return self._split.images(indices, *self._size), self._split.targets(indices)
         except DataError as error:
             return error
 

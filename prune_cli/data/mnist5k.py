@@ -58,19 +58,19 @@ def _split() -> Splits:
     pixels, labels = mnist_data()
     images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
     labels = torch.from_numpy(labels).long()
-    places: dict[str, list[torch.Tensor]] = {name: [] for name in COUNTS}
+    indices: dict[str, list[torch.Tensor]] = {name: [] for name in COUNTS}
     for digit in range(10):
         of_digit = (labels == digit).nonzero().squeeze(1)
         shuffled = of_digit[torch.randperm(len(of_digit), generator=generator(0, "mnist5k", "split", digit))]
         for name, part in zip(COUNTS, shuffled.split(list(COUNTS.values())), strict=True):
-            places[name].append(part)
-    parts = {name: _mixed(torch.cat(found), name) for name, found in places.items()}
+            indices[name].append(part)
+    parts = {name: _mixed(torch.cat(found), name) for name, found in indices.items()}
     return _splits({name: Split(images[place], labels[place]) for name, place in parts.items()})
 
 
-def _mixed(places: torch.Tensor, split: str) -> torch.Tensor:
+def _mixed(indices: torch.Tensor, split: str) -> torch.Tensor:
     """In an order that mixes the classes, so that the first images of a split already show all of them."""
-    return places[torch.randperm(len(places), generator=generator(0, "mnist5k", "order", split))]
+    return indices[torch.randperm(len(indices), generator=generator(0, "mnist5k", "order", split))]
 
 
 def _read(path: Path) -> Splits:

@@ -9,7 +9,7 @@ import torch
 
 from prune_cli.common.errors import DataError
 from prune_cli.data.registry import Split, Splits, datasets
-from prune_cli.data.shares import check_validation, hold_out
+from prune_cli.data.stratified import check_validation, hold_out
 
 TEST = 0.2  # share of each class
 CLASSES = tuple(map(str, range(10)))

@@ -36,16 +36,16 @@ class Split:
         return channels, height, width
 
     def take(self, which: Tensor) -> Split:
-        """A part: a bool mask of the images, or their places."""
+        """A part: a bool mask of the images, or their indices."""
         return Split(self.images_NCHW[which], self.labels_N[which])
 
-    def images(self, places: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - prepare() fits them
+    def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - prepare() fits them
         """uint8 NCHW at the size that they have, whatever is asked for: the device fits them faster."""
-        return self.images_NCHW[places]
+        return self.images_NCHW[indices]
 
-    def targets(self, places: Sequence[int]) -> Tensor:
+    def targets(self, indices: Sequence[int]) -> Tensor:
         """labels_B, int64."""
-        return self.labels_N[places]
+        return self.labels_N[indices]
 
     def update(self, digest: Any) -> None:
         """Add shape, pixels and labels to a hash."""
@@ -71,17 +71,17 @@ class FileSplit:
         return 3, None, None
 
     def take(self, which: Tensor) -> FileSplit:
-        """A part: a bool mask of the images, or their places."""
-        places = which.nonzero().squeeze(1) if which.dtype == torch.bool else which
-        return FileSplit(tuple(self.paths[place] for place in places.tolist()), self.labels_N[places], self.root)
+        """A part: a bool mask of the images, or their indices."""
+        indices = which.nonzero().squeeze(1) if which.dtype == torch.bool else which
+        return FileSplit(tuple(self.paths[index] for index in indices.tolist()), self.labels_N[indices], self.root)
 
-    def images(self, places: Sequence[int], height: int, width: int) -> Tensor:
+    def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:
         """uint8 (N, 3, height, width): decoded as RGB, resized to cover that size and cropped. Raises DataError."""
-        return torch.stack([cover(read_rgb(self.root / self.paths[place]), height, width) for place in places])
+        return torch.stack([cover(read_rgb(self.root / self.paths[index]), height, width) for index in indices])
 
-    def targets(self, places: Sequence[int]) -> Tensor:
+    def targets(self, indices: Sequence[int]) -> Tensor:
         """labels_B, int64."""
-        return self.labels_N[places]
+        return self.labels_N[indices]
 
     def update(self, digest: Any) -> None:
         """Add the relative paths, the sizes of the files and the labels to a hash; not 150 GB of pixels.
@@ -101,7 +101,7 @@ class ClipSplit:
     """Clips with a label a frame, in the files of a built folder; they are opened when first asked for.
 
     size_NTHW: clips, frames, height and width of the file `name`-clips.npy. identity: a text that no other clips have.
-    hint: what to type where the files are not there. places: which clips of the file these are; None is all.
+    hint: what to type where the files are not there. indices: which clips of the file these are; None is all.
     """
 
     folder: Path
@@ -109,10 +109,10 @@ class ClipSplit:
     size_NTHW: tuple[int, int, int, int]
     identity: str
     hint: str
-    places: Tensor | None = None
+    indices: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.size_NTHW[0] if self.places is None else len(self.places)
+        return self.size_NTHW[0] if self.indices is None else len(self.indices)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open files: a worker process opens its own."""
@@ -129,24 +129,24 @@ class ClipSplit:
         return self._labels[:, 0].long()
 
     def take(self, which: Tensor) -> ClipSplit:
-        """A part: a bool mask of the clips, or their places."""
-        mine = torch.arange(self.size_NTHW[0]) if self.places is None else self.places
+        """A part: a bool mask of the clips, or their indices."""
+        mine = torch.arange(self.size_NTHW[0]) if self.indices is None else self.indices
         return ClipSplit(self.folder, self.name, self.size_NTHW, self.identity, self.hint, mine[which])
 
-    def images(self, places: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - clips keep their size
+    def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - clips keep their size
         """uint8 (B, T, H, W), read from the file in one go. Raises DataError where the clips are not built."""
-        rows = places if self.places is None else self.places[places].numpy()
+        rows = indices if self.indices is None else self.indices[indices].numpy()
         return torch.from_numpy(self._clips[rows])
 
-    def targets(self, places: Sequence[int]) -> Tensor:
+    def targets(self, indices: Sequence[int]) -> Tensor:
         """labels_BT, int64, one a frame. Raises DataError where the clips are not built."""
-        return self._labels[places].long()
+        return self._labels[indices].long()
 
     def update(self, digest: Any) -> None:
-        """Add the identity, the name and the places to a hash: the same identity means the same bytes."""
+        """Add the identity, the name and the indices to a hash: the same identity means the same bytes."""
         digest.update(f"{self.identity}\0{self.name}\0".encode())
-        if self.places is not None:
-            digest.update(self.places.numpy().tobytes())
+        if self.indices is not None:
+            digest.update(self.indices.numpy().tobytes())
 
     @cached_property
     def _clips(self) -> np.ndarray:
@@ -155,7 +155,7 @@ class ClipSplit:
     @cached_property
     def _labels(self) -> Tensor:
         labels_NT = torch.from_numpy(np.array(self._opened("labels")))
-        return labels_NT if self.places is None else labels_NT[self.places]
+        return labels_NT if self.indices is None else labels_NT[self.indices]
 
     def _opened(self, part: str) -> np.ndarray:
         path = self.folder / f"{self.name}-{part}.npy"

@@ -13,9 +13,9 @@ import torch
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.random import generator
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
-from prune_cli.data import textures, windows
+from prune_cli.data import texture_motion, textures
 from prune_cli.data.clip_files import Chunk
 from prune_cli.data.clips import Video, noisy
 from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
@@ -34,12 +34,12 @@ class UiucVideo(Video):
 
     frame_size: int = 32
     frames: int = 10
-    textures: str | None = field(default=None, metadata=OUTSIDE)
+    textures: str | None = field(default=None, metadata=NOT_IN_HASH)
     clips_per_image: int = 4
     skip_corrupt: bool = False
 
     title = "UIUC Video"
-    all_classes: ClassVar[tuple[str, ...]] = windows.CLASSES
+    all_classes: ClassVar[tuple[str, ...]] = texture_motion.CLASSES
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +89,7 @@ class UiucVideo(Video):
         return speed
 
     def _largest_speed(self, used: Sequence[Texture], axis: int) -> float:
-        unit = windows.paths(self.schedule, self.schedule.possible(), 1.0)
+        unit = texture_motion.paths(self.schedule, self.schedule.possible(), 1.0)
         reach_PT = unit.reach(self.frame_size)
         length, name = min((texture.values_HW.shape[1 - axis], texture.name) for texture in used)
         largest = largest_speed(unit.moved_NT2[..., axis], reach_PT, length - 1)
@@ -128,7 +128,7 @@ class MovingWindows:
         """These clips of the split: one call of the sampler a texture."""
         draw = generator(self.seed, "uiuc_video", split, clips.start)
         chosen_NK = self.schedule.drawn(clips, draw)
-        paths = windows.paths(self.schedule, chosen_NK, self.speed)
+        paths = texture_motion.paths(self.schedule, chosen_NK, self.speed)
         which_N = np.arange(clips.start, clips.stop) // len(self.classes) % len(self.textures[split])
         centre_NT2 = self._starts(split, paths, which_N, draw)[:, None] + paths.moved_NT2
         frames_NTHW = np.empty((*paths.angle_NT.shape, self.side, self.side), np.uint8)
@@ -136,11 +136,13 @@ class MovingWindows:
             mine = which_N == which
             values_HW = self.textures[split][which].values_HW
             given = centre_NT2[mine], paths.angle_NT[mine], paths.zoom_NT[mine]
-            frames_NTHW[mine] = windows.seen(values_HW, *given, self.side)
+            frames_NTHW[mine] = texture_motion.seen(values_HW, *given, self.side)
         rows = self._rows(split, chosen_NK, which_N, centre_NT2, paths)
         return Chunk(noisy(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
 
-    def _starts(self, split: str, paths: windows.Paths, which_N: np.ndarray, draw: torch.Generator) -> np.ndarray:
+    def _starts(
+        self, split: str, paths: texture_motion.WindowPaths, which_N: np.ndarray, draw: torch.Generator
+    ) -> np.ndarray:
         """Where the centres start (N, 2), uniform among the places that keep the whole path inside of the texture."""
         size_N2 = np.array([texture.values_HW.shape[::-1] for texture in self.textures[split]])[which_N]
         reach_NT1 = paths.reach(self.side)[..., None]
@@ -149,7 +151,12 @@ class MovingWindows:
         return np.stack([uniform(low_N2[:, axis], high_N2[:, axis], draw) for axis in (0, 1)], axis=1)
 
     def _rows(
-        self, split: str, chosen_NK: np.ndarray, which_N: np.ndarray, centre_NT2: np.ndarray, paths: windows.Paths
+        self,
+        split: str,
+        chosen_NK: np.ndarray,
+        which_N: np.ndarray,
+        centre_NT2: np.ndarray,
+        paths: texture_motion.WindowPaths,
     ) -> list[tuple[str, ...]]:
         """Class, texture, start and path of each clip; the centres are those in the whole photograph."""
         used = self.textures[split]

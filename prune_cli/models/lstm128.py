@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ClipInput, models
 
 SIDE, CHANNELS = 32, 16  # pixels of a frame as the convolution sees it; its kernels
@@ -24,7 +24,7 @@ class Lstm128:
     units: of the LSTM; fewer for weights that `prune-cli shrink` made.
     """
 
-    weights: str = field(default="packaged", metadata=OUTSIDE)  # counts by its digest
+    weights: str = field(default="packaged", metadata=NOT_IN_HASH)  # counts by its digest
     prunable: list[str] = field(default_factory=lambda: ["lstm.weight_ih_l0", "lstm.weight_hh_l0"])
     units: int = 128
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
 from prune_cli.models.report_models import MIXER
 
@@ -16,7 +16,7 @@ from prune_cli.models.report_models import MIXER
 class MixerMicro:
     """Patches of 7×7, 6 blocks, width 128: 814,058 parameters with 10 classes, 798,720 of them prunable."""
 
-    weights: str = field(default="packaged", metadata=OUTSIDE)  # counts by its digest
+    weights: str = field(default="packaged", metadata=NOT_IN_HASH)  # counts by its digest
     prunable: list[str] = field(default_factory=MIXER.copy)
 
     title = "Mixer-micro"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
 from prune_cli.models.report_models import POOLFORMER
 
@@ -19,7 +19,7 @@ class PoolFormerMicro:
     On 28×28 pixels the stages see 7×7, 4×4, 2×2 and 1×1 positions, so the last stage has nothing left to pool.
     """
 
-    weights: str = field(default="packaged", metadata=OUTSIDE)  # counts by its digest
+    weights: str = field(default="packaged", metadata=NOT_IN_HASH)  # counts by its digest
     prunable: list[str] = field(default_factory=POOLFORMER.copy)
 
     title = "Pool-micro"

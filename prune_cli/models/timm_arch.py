@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from prune_cli.common.errors import ConfigError, WeightsError, nearest
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
 
 
@@ -23,7 +23,7 @@ class TimmArch:
     """
 
     arch: str
-    weights: str = field(default="hub", metadata=OUTSIDE)  # counts by its digest
+    weights: str = field(default="hub", metadata=NOT_IN_HASH)  # counts by its digest
     prunable: list[str] = field(default_factory=lambda: ["blocks.*", "stages.*", "layers.*", "layer[1-4].*"])
     image_size: int | None = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
 
 
@@ -15,7 +15,7 @@ from prune_cli.models.registry import ImageInput, models
 class ViTMicro:
     """Patches of 7×7, 4 blocks, width 128, 4 heads: 803,338 parameters with 10 classes, 786,432 of them prunable."""
 
-    weights: str = field(default="packaged", metadata=OUTSIDE)  # counts by its digest
+    weights: str = field(default="packaged", metadata=NOT_IN_HASH)  # counts by its digest
     prunable: list[str] = field(
         default_factory=lambda: [
             f"blocks.*.{layer}.weight" for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")

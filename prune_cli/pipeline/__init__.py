@@ -3,7 +3,12 @@
 job.py holds its beginning, batches.py, scoring.py, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
 """
 
-from prune_cli.pipeline.arrows import (
+from prune_cli.pipeline.batches import evaluation_batches, training_batches
+from prune_cli.pipeline.iterative import find_mask
+from prune_cli.pipeline.job import Job, JobFactory, composer, outline, score_identity
+from prune_cli.pipeline.record import describe, input_of, title, write_run
+from prune_cli.pipeline.scoring import find_scores
+from prune_cli.pipeline.stages import (
     build_model,
     choose_mask,
     control,
@@ -11,16 +16,11 @@ from prune_cli.pipeline.arrows import (
     remove,
     train,
 )
-from prune_cli.pipeline.batches import evaluation_batches, training_batches
-from prune_cli.pipeline.fit import check_effect
-from prune_cli.pipeline.job import Job, Workshop, composer, outline, score_identity
-from prune_cli.pipeline.record import describe, input_of, title, write_run
-from prune_cli.pipeline.rounds import find_mask
-from prune_cli.pipeline.scoring import find_scores
+from prune_cli.pipeline.validation import check_effect
 
 __all__ = [
     "Job",
-    "Workshop",
+    "JobFactory",
     "build_model",
     "check_effect",
     "choose_mask",

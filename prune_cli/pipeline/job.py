@@ -24,16 +24,16 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights, locate
-from prune_cli.pipeline.fit import check_fit, check_processes, implied, placement_of
+from prune_cli.pipeline.validation import check_fit, check_processes, implied, placement_of
 from prune_cli.runs.files import is_file
 from prune_cli.runs.identity import changed_options, versioned_options
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.scorers import batches_of, scorers, sees_data
 from prune_cli.training.recipe import Recipe
 from prune_cli.units.removal import Removal, units
 
 
-def composer(places: Places) -> Composer:
+def composer(paths: Paths) -> Composer:
     """The door from overrides to settings, with every part of the program behind it."""
     parts: Parts = {
         "model": models.classes,
@@ -45,7 +45,7 @@ def composer(places: Places) -> Composer:
         "recipe": Recipe,
         "compute": Compute,
     }
-    return Composer(Catalogue(places.configs), parts, implied)
+    return Composer(Catalogue(paths.configs), parts, implied)
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class Job:
         return self.settings.scorer.name if self.settings.sparsity.percent > 0 else "dense"
 
 
-class Workshop:
+class JobFactory:
     """Makes jobs. Data and weights that several runs share are read once."""
 
-    def __init__(self, places: Places, fetch: bool = True, here: bool = True):
+    def __init__(self, paths: Paths, fetch: bool = True, here: bool = True):
         """fetch: weights that are not here. here: the jobs run on this machine, so it must have their device."""
-        self._places, self._fetch, self._here = places, fetch, here
+        self._places, self._fetch, self._here = paths, fetch, here
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:

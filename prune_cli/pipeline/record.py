@@ -20,7 +20,7 @@ from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
-from prune_cli.runs.store import RunFolder, seal
+from prune_cli.runs.store import RunFolder, write_manifest
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 from prune_cli.units.removal import weight_mask
@@ -108,7 +108,7 @@ def write_run(
     folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
 ) -> dict[str, Any]:
     """Write all files of a run, the manifest with their digests last. Returns the record."""
-    return job.ranks.lead(lambda: _write(folder, job, model, mask, rows, record))
+    return job.ranks.run_on_main(lambda: _write(folder, job, model, mask, rows, record))
 
 
 def _write(
@@ -129,5 +129,8 @@ def _write(
         **provenance(job.device),
     }
     scoring = record.get("scoring") or {}
-    record |= {"processes": job.ranks.world, "seconds": sum(row["seconds"] for row in rows) + scoring.get("seconds", 0)}
-    return seal(path, record)
+    record |= {
+        "processes": job.ranks.world_size,
+        "seconds": sum(row["seconds"] for row in rows) + scoring.get("seconds", 0),
+    }
+    return write_manifest(path, record)

@@ -16,19 +16,19 @@ from prune_cli.pipeline.batches import scoring_batches
 from prune_cli.pipeline.job import Job, score_identity
 from prune_cli.runs.files import read_tensors, write_csv, write_tensors
 from prune_cli.runs.manifest import provenance
-from prune_cli.runs.places import Places
-from prune_cli.runs.store import RunFolder, digest_of, seal
+from prune_cli.runs.paths import Paths
+from prune_cli.runs.store import RunFolder, digest_of, write_manifest
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores
-from prune_cli.scorers.hidden import ranked
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
+from prune_cli.scorers.unit_scorer import ranked
 
 SCORES = "scores.safetensors"
 
 
-def find_scores(job: Job, model: nn.Module, parameters: Parameters, places: Places) -> tuple[Scores, dict[str, Any]]:
+def find_scores(job: Job, model: nn.Module, parameters: Parameters, paths: Paths) -> tuple[Scores, dict[str, Any]]:
     """The scores and their record; taken from an earlier scoring run with the same identity if there is one."""
-    folder = RunFolder.of(places.runs, "score", score_identity(job))
+    folder = RunFolder.of(paths.runs, "score", score_identity(job))
     with folder.claimed(wait=True):
         record = folder.manifest()
         if record is None:
@@ -59,7 +59,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
     }
     write_tensors(folder.path / SCORES, scores)
     write_csv(folder.path / name, table)
-    return seal(folder.path, record)
+    return write_manifest(folder.path, record)
 
 
 def _scores_with_quantiles(

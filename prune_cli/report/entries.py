@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
-from prune_cli.report.words import flat, labels, words
 from prune_cli.runs.files import FILES
 
 Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prune_cli.report.words import short
+from prune_cli.report.labels import short
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from prune_cli.common.errors import PruneCliError
 
 TEMPORARY = ".tmp"
 TEMPORARIES = (f"*{TEMPORARY}", f"{TEMPORARY}*")  # safetensors has its own, under a name that begins so
-FILES, SEAL = "files", "sha256"  # keys of a record: the digest of each file by its name, and the record's own
+FILES, CHECKSUM = "files", "sha256"  # keys of a record: the digest of each file by its name, and the record's own
 AGAIN = "remove its folder and run again"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -68,11 +68,11 @@ def whole(path: Path, size: int = 0) -> Iterator[Path]:
 
 def sweep_temporaries(folder: Path) -> None:
     """Remove the temporary files that processes of this machine left in a folder when they died."""
-    for path in of_the_dead(folder, TEMPORARY):
+    for path in of_dead_processes(folder, TEMPORARY):
         path.unlink(missing_ok=True)
 
 
-def of_the_dead(folder: Path, suffix: str = "") -> list[Path]:
+def of_dead_processes(folder: Path, suffix: str = "") -> list[Path]:
     """What is called …HOST-PID and the suffix, by a process of this machine that is no more."""
     named = re.compile(rf"(?:.*\.)?{re.escape(platform.node())}-(\d+){re.escape(suffix)}")
     found = ((path, named.fullmatch(path.name)) for path in folder.glob(f"*{suffix}"))
@@ -90,15 +90,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
+def write_checksummed(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     """Write a JSON object together with the sha256 of all that it says. Returns what was written."""
     plain = json.loads(json.dumps(value))
-    write_json(path, plain | {SEAL: _seal(plain)})
-    return plain | {SEAL: _seal(plain)}
+    write_json(path, plain | {CHECKSUM: _seal(plain)})
+    return plain | {CHECKSUM: _seal(plain)}
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """What `write_sealed` wrote. Raises DamagedError if it says anything else now, FileNotFoundError if it is gone.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """What `write_checksummed` wrote. Raises DamagedError if it says anything else now, FileNotFoundError if it is gone.
 
     Records older than seals name no files and have no seal: they are believed.
     """
@@ -112,13 +112,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
         raise DamagedError(f"this record cannot be read: {error.strerror}", str(path), AGAIN) from None
     if not isinstance(value, dict):
         raise DamagedError("this record is not JSON", str(path), AGAIN)
-    if value.get(SEAL, _seal(value) if FILES not in value else None) != _seal(value):
+    if value.get(CHECKSUM, _seal(value) if FILES not in value else None) != _seal(value):
         raise DamagedError("this record is damaged: it does not fit its own sha256", str(path), AGAIN)
     return value
 
 
 def _seal(value: Mapping[str, Any]) -> str:
-    said = {key: part for key, part in value.items() if key != SEAL}
+    said = {key: part for key, part in value.items() if key != CHECKSUM}
     return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """What a run is called: a hash of all that changes its numbers, and of nothing else.
 
 An option left at its dataclass default stays out, so a new option (whose default is the old behaviour) renames no
-old run. Options whose field says `field(metadata=OUTSIDE)` (paths, workers, device; common/device.py) never count; the
+old run. Options whose field says `field(metadata=NOT_IN_HASH)` (paths, workers, device; common/device.py) never count; the
 weights and the data count by their digests. A part whose same options begin to mean other numbers raises its class
 attribute `version` (1 where it has none): above 1 it is part of the name, and no old run is taken for a new one. A part
 whose options can say one thing in several ways has a property `canonical`, the one of them that counts.

@@ -21,10 +21,10 @@ from prune_cli.runs.files import (
     DamagedError,
     check,
     is_file,
-    read_sealed,
+    read_checksummed,
     read_tensors,
     sha256,
-    write_sealed,
+    write_checksummed,
 )
 from prune_cli.runs.identity import run_hash
 from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
@@ -100,18 +100,18 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def seal(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Finish a run: write its record with the sha256 of every file in its folder, last of all. Returns the record."""
     aside = (*LEFT_OVER, *LOGS, ".*")  # an NFS server calls what was removed while it is still read .nfs…
     found = [path for path in sorted(folder.iterdir()) if not any(path.match(left) for left in aside)]
     files = {path.name: sha256(path) for path in found if path.is_file()}
-    return write_sealed(folder / MANIFEST, {**record, FILES: files})
+    return write_checksummed(folder / MANIFEST, {**record, FILES: files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The record of a finished run, or None where there is none. Raises DamagedError."""
     try:
-        return read_sealed(folder / MANIFEST)
+        return read_checksummed(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

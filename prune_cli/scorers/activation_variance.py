@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from prune_cli.scorers.hidden import CLIPS, Measured, UnitScorer, observe
 from prune_cli.scorers.registry import Batches, Parameters, scorers
+from prune_cli.scorers.unit_scorer import CLIPS, Measured, UnitScorer, observe
 
 
 @scorers.register("activation_variance")

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.common.registry import OUTSIDE
-from prune_cli.scorers.gradients import check_finite, is_recurrent, names_in, numbered, probing
+from prune_cli.common.registry import NOT_IN_HASH
+from prune_cli.scorers.gradients import check_finite, eval_mode_with_grad, is_recurrent, names_in, numbered
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -26,7 +26,7 @@ class Fisher:
     chunk_mib: memory [MiB] that the gradients of the samples measured together may take; one sample at least.
     """
 
-    chunk_mib: int = field(default=1024, metadata=OUTSIDE)
+    chunk_mib: int = field(default=1024, metadata=NOT_IN_HASH)
 
     title = "Fisher"
 
@@ -40,7 +40,7 @@ class Fisher:
         """Score the weights; higher = keep."""
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         samples = 0
-        with probing(model, {}), sdpa_kernel([SDPBackend.MATH]), torch.no_grad():
+        with eval_mode_with_grad(model, {}), sdpa_kernel([SDPBackend.MATH]), torch.no_grad():
             for number, (x, y) in enumerate(batches):
                 for part_x, part_y in self._chunks(x, y, parameters):
                     losses = _add_squares(total, model, part_x, part_y, parameters)

@@ -25,7 +25,7 @@ class Force:
     rounds: int = 60
 
     title = "FORCE"
-    revives = True
+    allows_regrowth = True
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

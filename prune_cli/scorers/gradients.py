@@ -17,7 +17,7 @@ Gradients = dict[str, Tensor]
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Measure a model in eval mode, then leave every module in the mode that it had."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -29,14 +29,14 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def probing(model: nn.Module, parameters: Parameters) -> Iterator[None]:
+def eval_mode_with_grad(model: nn.Module, parameters: Parameters) -> Iterator[None]:
     """Measure a model in eval mode with gradients for `parameters` alone, then leave it as it was."""
     wanted = {p: p.requires_grad for p in model.parameters()}
     chosen = set(parameters.values())
     for parameter in wanted:
         parameter.requires_grad_(parameter in chosen)
     try:
-        with quiet(model), _differentiable(model):
+        with eval_mode(model), _differentiable(model):
             yield
     finally:
         for parameter, flag in wanted.items():
@@ -55,7 +55,7 @@ def is_recurrent(model: nn.Module) -> bool:
 
 def mean_gradients(model: nn.Module, batches: Batches, parameters: Parameters, temperature: float = 1.0) -> Gradients:
     """∂L/∂θ, L the mean over all samples (of clips: over all frames) of the cross-entropy of logits / temperature."""
-    with probing(model, parameters), _gathered(parameters) as gathered:
+    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered:
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 _loss(model, x, y, temperature).backward(inputs=list(parameters.values()))
@@ -69,7 +69,7 @@ def hessian_vector_products(
     """H v, H the second derivative of that same L among `parameters`, by a second backward pass."""
     weights, v = list(parameters.values()), [vectors[name] for name in parameters]
     # fused attention has no double backward on the CPU; the math kernel computes the same thing
-    with probing(model, parameters), _gathered(parameters) as gathered, sdpa_kernel(SDPBackend.MATH):
+    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered, sdpa_kernel(SDPBackend.MATH):
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 loss = _loss(model, x, y, temperature)
@@ -131,7 +131,7 @@ def _saved_bytes(model: nn.Module, x: Tensor) -> int:
         return tensor
 
     with (
-        quiet(model),
+        eval_mode(model),
         sdpa_kernel(SDPBackend.MATH),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):

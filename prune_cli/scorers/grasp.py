@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.common.registry import OUTSIDE
+from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.scorers.gradients import hessian_vector_products, in_parts, mean_gradients
 from prune_cli.scorers.registry import Batches, Parameters, Scores, repeatable, scorers
 
@@ -23,7 +23,7 @@ class Grasp:
     """
 
     temperature: float = 1.0
-    chunk_mib: int = field(default=384, metadata=OUTSIDE)
+    chunk_mib: int = field(default=384, metadata=NOT_IN_HASH)
 
     title = "GraSP"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from prune_cli.scorers.hidden import InformationScorer
 from prune_cli.scorers.registry import scorers
+from prune_cli.scorers.unit_scorer import InformationScorer
 from prune_cli.units import information
 
 

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_cli.common.device import device_for_float64
 from prune_cli.common.errors import ConfigError, NumericalError
-from prune_cli.scorers.gradients import check_finite, names_in, quiet
+from prune_cli.scorers.gradients import check_finite, eval_mode, names_in
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 
@@ -42,7 +42,7 @@ class SynFlow:
         state = {name: _absolute(t, device) for name, t in _state(model).items()}
         chosen = {name: state[own].requires_grad_() for name, own in names_in(model, parameters).items()}
         ones = torch.ones(1, *image.shape[1:], dtype=torch.float64, device=device)
-        with quiet(model), sdpa_kernel([SDPBackend.MATH]):
+        with eval_mode(model), sdpa_kernel([SDPBackend.MATH]):
             flow = functional_call(model, state, (ones,)).sum()
         check_finite(flow, "synaptic flow")
         slopes = torch.autograd.grad(flow, list(chosen.values()), materialize_grads=True)

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from prune_cli.scorers.hidden import InformationScorer, check_choices
 from prune_cli.scorers.registry import scorers
+from prune_cli.scorers.unit_scorer import InformationScorer, check_choices
 from prune_cli.units import information
 
 DIRECTIONS = ("to_unit", "from_unit")

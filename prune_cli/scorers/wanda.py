@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.scorers.gradients import check_finite, numbered, quiet
+from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
 from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
 
 Layer = nn.Linear | nn.Conv2d
@@ -34,7 +34,7 @@ class Wanda:
         seen = {name: _Seen() for name in layers}
         hooks = [layer.register_forward_pre_hook(_watch(seen[name], layer)) for name, layer in layers.items()]
         try:
-            with quiet(model), torch.no_grad():
+            with eval_mode(model), torch.no_grad():
                 for number, (x, y) in enumerate(batches):
                     with numbered(number):
                         check_finite(F.cross_entropy(model(x), y), "loss")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from prune_cli.scorers.hidden import Measured, UnitScorer, recurrent
 from prune_cli.scorers.registry import Batches, Parameters, scorers
+from prune_cli.scorers.unit_scorer import Measured, UnitScorer, recurrent
 
 
 @scorers.register("weight_norm")

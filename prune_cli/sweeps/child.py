@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.errors import PruneCliError, format_error
 from prune_cli.common.ranks import STORE
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
 from prune_cli.runs.store import REQUEST
@@ -42,7 +42,7 @@ def run_child(folder: Path, home: Path) -> int:
     try:
         code = _run(folder, home)
     except (PruneCliError, OSError) as error:  # too few GPUs; no such cwd; no memory for one more process
-        end(folder, FAILED, tuple(told(error)))
+        end(folder, FAILED, tuple(format_error(error)))
         code = PruneCliError.exit_code
     if code not in (0, INTERRUPTED) and (home / FAIL_FAST).exists():
         (home / STOP).touch()
@@ -111,11 +111,11 @@ def environments(count: int, home: Path) -> list[dict[str, str]]:
 
 @dataclass
 class _Children:
-    """The processes of one run: one, or one a GPU. told: whether the sweep has told them to end."""
+    """The processes of one run: one, or one a GPU. stopped_by_sweep: whether the sweep has told them to end."""
 
     home: Path
     all: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    told: bool = False
+    stopped_by_sweep: bool = False
     _killed: set[int] = field(default_factory=set)
 
     @property
@@ -151,19 +151,19 @@ class _Children:
 
     def _obey(self) -> None:
         if (self.home / KILL).exists():
-            self.told = True
+            self.stopped_by_sweep = True
             self.kill()
-        elif (self.home / STOP).exists() and not self.told:
-            self._tell()
+        elif (self.home / STOP).exists() and not self.stopped_by_sweep:
+            self._stop()
 
-    def _tell(self) -> None:
-        self.told = True
+    def _stop(self) -> None:
+        self.stopped_by_sweep = True
         for child in self._running():  # not its group: workers that load data have to go on meanwhile
             child.send_signal(signal.SIGTERM)  # SIGINT may be ignored: shells do so for jobs in the background
 
     def end(self) -> None:
         """Tell all to stop, and wait a while for their checkpoint."""
-        self._tell()
+        self._stop()
         patience = GRACE
         while self._running() and patience > 0:
             time.sleep(POLL)
@@ -174,7 +174,7 @@ def _record(folder: Path, before: Status | None, children: _Children) -> int:
     """Enter how the run ended where it did not do so itself, and return its exit code."""
     code, now = children.code, read_status(folder)
     said = now.state if now is not None and now != before else None
-    if code and children.told and said != FAILED:
+    if code and children.stopped_by_sweep and said != FAILED:
         return INTERRUPTED
     if code < 0 or (code and said not in (FAILED, STOPPED)):
         died(folder, code)

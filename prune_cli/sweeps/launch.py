@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from prune_cli.common.errors import ConfigError, nearest
-from prune_cli.common.watching import watching
+from prune_cli.common.polling import watching
 from prune_cli.runs.status import held
 from prune_cli.sweeps.child import STOP, run_child
 
@@ -158,11 +158,11 @@ class Launcher:
 def start(config: DictConfig) -> int:
     """The task of every job: one run of the sweep."""
     if config.parent != os.getpid():
-        deaf()
+        ignore_sigint()
     return run_child(Path(unquote(config.folder)), Path(unquote(config.home)))
 
 
-def deaf() -> None:
+def ignore_sigint() -> None:
     """Do nothing at Ctrl-C, which reaches the workers of a launcher too: the sweep tells the runs to stop.
 
     A handler, not SIG_IGN, which the runs would inherit. Ray blocks the signal for all that its workers start.
@@ -212,7 +212,7 @@ def _tame(options: dict[str, Any], runs: int) -> None:
     from joblib import effective_n_jobs  # type: ignore[import-untyped]
 
     options["n_jobs"] = min(effective_n_jobs(options["n_jobs"]), runs)
-    options["initializer"] = deaf
+    options["initializer"] = ignore_sigint
 
 
 def _import_submitit() -> None:

@@ -10,7 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import FILES, DamagedError, read_sealed, read_tensors, sha256, write_sealed, write_tensors
+from prune_cli.runs.files import (
+    FILES,
+    DamagedError,
+    read_checksummed,
+    read_tensors,
+    sha256,
+    write_checksummed,
+    write_tensors,
+)
 from prune_cli.runs.store import CHECKPOINT
 
 Row = dict[str, Any]
@@ -50,7 +58,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class Checkpointer:
     """The checkpoint of the run in `folder`, renewed every `every` steps (None: only when the run is stopped)."""
 
     folder: Path
@@ -66,7 +74,7 @@ class Keeper:
         name = TENSORS[before is not None and TENSORS[0] in before[FILES]]
         write_tensors(self.folder / name, checkpoint.tensors)
         record = {"progress": asdict(checkpoint.progress), "scalars": dict(checkpoint.scalars)}
-        write_sealed(self.folder / CHECKPOINT, record | {FILES: {name: sha256(self.folder / name)}})
+        write_checksummed(self.folder / CHECKPOINT, record | {FILES: {name: sha256(self.folder / name)}})
         self._clear(but=name)
 
     def load(self) -> Checkpoint | None:
@@ -102,4 +110,4 @@ class Keeper:
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What names the tensors of the checkpoint, or None where there is none. Raises DamagedError."""
     path = folder / CHECKPOINT
-    return read_sealed(path) if path.exists() else None
+    return read_checksummed(path) if path.exists() else None

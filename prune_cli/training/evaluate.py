@@ -39,15 +39,15 @@ def evaluate(
         with autocast(x.device, precision):
             logits = model(x)
         loss += F.cross_entropy(widened(logits), y, reduction="sum").item()
-        asked = judged(y)
+        asked = counted_frames(y)
         right += int(((logits.argmax(1) == y) & asked).sum())
         labels, answers, images = labels + y.numel(), answers + int(asked.sum()), images + len(y)
     model.train(training)
-    total_loss, all_right, all_labels, all_answers, all_images = ranks.sums(loss, right, labels, answers, images)
+    total_loss, all_right, all_labels, all_answers, all_images = ranks.all_reduce(loss, right, labels, answers, images)
     return Evaluation(total_loss / all_labels, 100 * all_right / all_answers, int(all_images))
 
 
-def judged(y: Tensor) -> Tensor:
+def counted_frames(y: Tensor) -> Tensor:
     """Where an answer counts, bool: at every label of images; at the last frame of each action of clips, labels_BT."""
     if y.ndim == 1:
         return torch.ones_like(y, dtype=torch.bool)

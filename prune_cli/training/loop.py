@@ -16,7 +16,7 @@ from prune_cli.common.errors import NumericalError
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.common.terminal import EpochProgress, note
 from prune_cli.masks.mask import Mask
-from prune_cli.training.checkpoint import Checkpoint, Keeper, Progress, Row
+from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress, Row
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.recipe import Recipe
 from prune_cli.training.state import State, generators, of_all_ranks, restore_generators
@@ -44,7 +44,7 @@ def fine_tune(
     feed: Feed,
     precision: str,
     title: str,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     tracking: Tracking | None = None,
 ) -> list[Row]:
     """Train in place and return a row an epoch: epoch, lr, train_loss, SPLIT_loss, SPLIT_accuracy (percent), seconds.
@@ -52,7 +52,7 @@ def fine_tune(
     The weights that `mask` removes must be zero, and stay so. With recipe.ema_decay the evaluations are those of the
     moving average, and the model ends as it. Epochs count from 1; without one the only row, epoch 0, is that of the
     model as it is.
-    A keeper's checkpoint is gone on from with the same state, batches and draws: to the same bits on a CPU with as many
+    A checkpointer's checkpoint is gone on from with the same state, batches and draws: to the same bits on a CPU with as many
     threads, on a GPU up to kernels that do not repeat, such as attention's backward pass. Ctrl-C then writes one more
     and raises Stopped. Processes that share the batches take every step together, and the first of them writes the
     checkpoints. tracking: is told each row. Raises NumericalError for a loss that is not finite.
@@ -64,7 +64,7 @@ def fine_tune(
         return rows
     state = State(model, mask, recipe)
     with EpochProgress(title, recipe.epochs, feed.steps) as shown:
-        rows = _Run(state, recipe, feed, precision, shown, keeper, tracking).rows()
+        rows = _Run(state, recipe, feed, precision, shown, checkpointer, tracking).rows()
     state.finish()
     return rows
 
@@ -82,14 +82,14 @@ def _evaluated(model: nn.Module, split: str, batches: Batches, precision: str, r
     return {f"{split}_loss": found.loss, f"{split}_accuracy": found.accuracy}
 
 
-def judge(splits: Iterable[str]) -> str:
+def selection_split(splits: Iterable[str]) -> str:
     """The split on which the best epoch is chosen: validation where there is one, else test."""
     return "validation" if "validation" in splits else "test"
 
 
 def best_row(rows: list[Row]) -> tuple[Row, str]:
     """The row of the best epoch (the first of equals), and the split that chose it."""
-    split = judge(key.removesuffix("_accuracy") for key in rows[0])
+    split = selection_split(key.removesuffix("_accuracy") for key in rows[0])
     return max(rows, key=lambda row: row[f"{split}_accuracy"]), split
 
 
@@ -103,11 +103,11 @@ class _Run:
         feed: Feed,
         precision: str,
         shown: EpochProgress,
-        keeper: Keeper | None,
+        checkpointer: Checkpointer | None,
         tracking: Tracking,
     ):
         self.state, self.recipe, self.feed, self.precision = state, recipe, feed, precision
-        self.shown, self.keeper, self.tracking, self.at = shown, keeper, tracking, Progress()
+        self.shown, self.checkpointer, self.tracking, self.at = shown, checkpointer, tracking, Progress()
         self._ranks = feed.ranks
         self._device = next(state.model.parameters()).device
         self._drawn: Mapping[str, Tensor] | None = None  # generators of the checkpoint, until the first batch is there
@@ -116,14 +116,14 @@ class _Run:
 
     def rows(self) -> list[Row]:
         """Train to the end, from the checkpoint on if there is one."""
-        if self.keeper is None:
+        if self.checkpointer is None:
             return self._epochs()
-        self._resume(self.keeper)
+        self._resume(self.checkpointer)
         with interrupts.patient():
             return self._epochs()
 
-    def _resume(self, keeper: Keeper) -> None:
-        found = keeper.load()
+    def _resume(self, checkpointer: Checkpointer) -> None:
+        found = checkpointer.load()
         if found is not None:
             self.state.restore(found.tensors, found.scalars)
             self.at, self._drawn = found.progress, found.tensors
@@ -140,7 +140,7 @@ class _Run:
             row |= self._evaluate() | {"seconds": self._seconds()}
             self.tracking.log(row, step=row["epoch"])
             self.at = self.at.after_epoch(row)
-            self.shown.epoch(row, judge(self.feed.evaluations))
+            self.shown.epoch(row, selection_split(self.feed.evaluations))
         return list(self.at.rows)
 
     def _train(self) -> None:
@@ -148,7 +148,7 @@ class _Run:
         self.state.model.train()
         for x, y in self._batches():
             self._step(x, y)
-            if self.keeper is not None and self.keeper.due(self.at.epoch * self.feed.steps + self.at.step):
+            if self.checkpointer is not None and self.checkpointer.due(self.at.epoch * self.feed.steps + self.at.step):
                 self._save()
             self._heed()
         self._generators = generators(self._device)
@@ -181,7 +181,7 @@ class _Run:
     def _evaluate(self) -> Row:
         row: Row = {}
         for split, batches in self.feed.evaluations.items():
-            row |= _evaluated(self.state.judged, split, self._watched(batches()), self.precision, self._ranks)
+            row |= _evaluated(self.state.evaluated_model, split, self._watched(batches()), self.precision, self._ranks)
         return row
 
     def _watched(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
@@ -191,17 +191,17 @@ class _Run:
 
     def _heed(self, drawn: Mapping[str, Tensor] | None = None) -> None:
         """Save and stop if that has been asked for. A signal reaches processes at different steps: all stop at one."""
-        if self.keeper is not None and self._ranks.any(interrupts.requested()):
+        if self.checkpointer is not None and self._ranks.any(interrupts.requested()):
             self._save(drawn)
             note(f"a checkpoint is written: epoch {self.at.epoch + 1}, after batch {self.at.step}")
             raise interrupts.Stopped
 
     def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:
-        assert self.keeper is not None
+        assert self.checkpointer is not None
         drawn = of_all_ranks(self._ranks.gathered(generators(self._device) if drawn is None else drawn))
         if self._ranks.main:
             progress = replace(self.at, seconds=self._seconds())
-            self.keeper.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))
+            self.checkpointer.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._start

@@ -19,7 +19,7 @@ def footprint(model: nn.Module, parameters: Mapping[str, Tensor], kept: int, rec
 
     gradients, optimizer: of a dense run. survivor_gradients: those of the survivors and of all that is not prunable,
     and the largest pruned tensor's own, which are dense for a moment. survivor_optimizer: its state, its copy of the
-    survivors and their places. model_file, mask_file, score_file: what is written, the scores once for all sparsities.
+    survivors and their indices. model_file, mask_file, score_file: what is written, the scores once for all sparsities.
     """
     everything = _bytes(model.parameters())
     prunable, size = _bytes(parameters.values()), sum(p.numel() for p in parameters.values())

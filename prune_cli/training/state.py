@@ -33,7 +33,7 @@ class State:
         return self.optimizer.inner.param_groups[0]["lr"]
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated_model(self) -> nn.Module:
         """The model that is evaluated."""
         return self.model if self.average is None else self.average.module
 

@@ -43,10 +43,10 @@ def of_whole_batch(ranks: Ranks, parameters: Iterable[nn.Parameter], loss: float
     loss: the mean over the `samples` of the share. Returns those of the whole batch. A gradient that is missing in some
     processes counts as zeros there; one that none has stays missing. Alone, nothing is done.
     """
-    if ranks.world == 1:
+    if ranks.world_size == 1:
         return loss, samples
     parameters = list(parameters)
-    total, count, *have = ranks.sums(loss * samples, samples, *(p.grad is not None for p in parameters))
+    total, count, *have = ranks.all_reduce(loss * samples, samples, *(p.grad is not None for p in parameters))
     gradients = [_gradient(p) for p, having in zip(parameters, have, strict=True) if having]
     for bucket in _buckets(gradients):
         flat = ranks.sum(torch.cat([g.reshape(-1) for g in bucket]).mul_(samples / count))

@@ -202,7 +202,7 @@ def quantile_bins(values: Tensor, bins: int) -> Tensor:
 def sum_entropies(
     parts: list[Part], first: int, terms: list[tuple[int, list[int]]], miller_madow: bool = False
 ) -> Tensor:
-    """Σ sign · H(joint of some of the parts at the times from `first` on), the parts named by their place: (U,) nats.
+    """Σ sign · H(joint of some of the parts at the times from `first` on), the parts named by their index: (U,) nats.
 
     H is the plug-in entropy, ln S - Σ n ln n / S of counts n. All joints are sums over one table of counts where that is
     small enough. What differs from 0 by rounding alone is 0.
@@ -211,9 +211,9 @@ def sum_entropies(
     samples = parts[0][0].at(first, 0)[0].numel()
     table = _table(parts, first) if units * prod(series.size for series, _ in parts) <= DENSE else None
     found = torch.zeros(units, dtype=torch.float64)
-    for sign, places in terms:
-        joint = [parts[place] for place in places]
-        n_log_n, cells = _sorted(joint, first, units) if table is None else _summed(table, places)
+    for sign, indices in terms:
+        joint = [parts[index] for index in indices]
+        n_log_n, cells = _sorted(joint, first, units) if table is None else _summed(table, indices)
         found += sign * (log(samples) - n_log_n / samples)
         if miller_madow:
             found += sign * (cells - 1) / (2 * samples)
@@ -226,15 +226,15 @@ def _table(parts: list[Part], first: int) -> Tensor:
     cells, wide = prod(sizes), max((series for series, _ in parts), key=lambda series: series.units)
     shares = []
     for one in {id(series): series for series, _ in parts}.values():
-        strides = [(back, prod(sizes[place + 1 :])) for place, (series, back) in enumerate(parts) if series is one]
+        strides = [(back, prod(sizes[index + 1 :])) for index, (series, back) in enumerate(parts) if series is one]
         shares.append(one.codes(first, strides, cells if one is wide else 0))
     codes = reduce(torch.add, shares)
     return torch.bincount(codes.flatten(), minlength=wide.units * cells).view(wide.units, *sizes)
 
 
-def _summed(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
+def _summed(table: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
     """Σ n ln n of these parts, and how many of their combinations occur, each (U,); table: (U, size of each part)."""
-    others = [dim for dim in range(1, table.ndim) if dim - 1 not in places]
+    others = [dim for dim in range(1, table.ndim) if dim - 1 not in indices]
     counts = (table.sum(others) if others else table).flatten(1).double()
     return torch.special.xlogy(counts, counts).sum(1), counts.count_nonzero(1)
 
@@ -242,8 +242,8 @@ def _summed(table: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
 def _sorted(parts: list[Part], first: int, units: int) -> tuple[Tensor, Tensor]:
     """The same without a table: the combinations that occur are sorted."""
     codes_US, cells = _joint(parts, first)
-    places, counts = (codes_US + torch.arange(units).unsqueeze(1) * cells).unique(return_counts=True)
-    unit, sums = places // cells, torch.zeros(units, dtype=torch.float64)
+    indices, counts = (codes_US + torch.arange(units).unsqueeze(1) * cells).unique(return_counts=True)
+    unit, sums = indices // cells, torch.zeros(units, dtype=torch.float64)
     return sums.index_add_(0, unit, torch.special.xlogy(counts, counts.double())), torch.bincount(unit, minlength=units)
 
 

@@ -15,7 +15,7 @@ from prune_cli.models import sources
 from prune_cli.models.registry import models
 from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.runs.files import write_json
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 TWO = ("drift", "model.weights=packaged,random", "recipe=smoke")
@@ -86,7 +86,7 @@ def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Pa
 
 
 def points(*words: str) -> list[str]:
-    return drift._titles(drift.plan(["recipe=smoke", *words], Places()))
+    return drift._titles(drift.plan(["recipe=smoke", *words], Paths()))
 
 
 @pytest.mark.usefixtures("here")

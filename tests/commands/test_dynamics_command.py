@@ -22,13 +22,13 @@ from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
 from prune_cli.analysis import dynamics as analysis
 from prune_cli.commands import dynamics as command
-from prune_cli.commands.request import job_of
-from prune_cli.commands.subjects import subjects
+from prune_cli.execution.request import job_of
+from prune_cli.execution.trained_models import trained_models
 from prune_cli.models.lstm128 import ClipClassifier
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import finished
 from prune_cli.training.evaluate import evaluate
-from prune_cli.units.dynamics import local_exponents, lstm_step, lyapunov
+from prune_cli.units.lyapunov import local_exponents, lstm_step, lyapunov
 from prune_cli.units.removal import gate_inputs, shrink, weight_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +76,7 @@ def loud() -> ClipClassifier:
 class Made:
     """What one `dynamics` has left: the test clips and their labels, the scores of each order, and the model's file."""
 
-    places: Places
+    paths: Paths
     table: pd.DataFrame
     clips: tuple[Tensor, Tensor]
     scores: dict[str, Tensor]
@@ -98,25 +98,25 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, built_data: Path) -> Made:
     folder = tmp_path_factory.mktemp("dynamics")
-    places, file = Places(folder / "runs", folder / "results", built_data), folder / "loud.safetensors"
+    paths, file = Paths(folder / "runs", folder / "results", built_data), folder / "loud.safetensors"
     save_file(loud().state_dict(), file)
     words = (*SEEN[1:], f"model.weights={file}", f"scorer={','.join(MEASURES)}")
-    command.dynamics(subjects(words, places), places)
-    job = job_of([*SMALL, "sparsity=dense"], places, "prune")
+    command.dynamics(trained_models(words, paths), paths)
+    job = job_of([*SMALL, "sparsity=dense"], paths, "prune")
     (x, y), *_ = pipeline.evaluation_batches(job, "test")
     ((_, _, _, drawn),) = ablation.orders({}, UNITS, 0, 1)
     scores = {"random": drawn}
-    for record in finished(places.runs, "score").values():
-        units = pd.read_csv(places.runs / "score" / record["hash"] / "units.csv")  # as they were measured
+    for record in finished(paths.runs, "score").values():
+        units = pd.read_csv(paths.runs / "score" / record["hash"] / "units.csv")  # as they were measured
         values, name = torch.tensor(units.value.to_numpy()), record["scorer"]
         scores |= {name: -values, f"-{name}": values}
-    table = pd.read_csv(places.results / "dynamics.csv", keep_default_na=False)
-    return Made(places, table, (x, y), scores, file)
+    table = pd.read_csv(paths.results / "dynamics.csv", keep_default_na=False)
+    return Made(paths, table, (x, y), scores, file)
 
 
 def test_a_row_an_order_and_a_share(made: Made) -> None:
     table = made.table
-    assert everything_in(made.places.results) == {"dynamics.csv", "dynamics.png"}
+    assert everything_in(made.paths.results) == {"dynamics.csv", "dynamics.png"}
     assert list(table.columns) == COLUMNS
     assert set(map(tuple, table[["dataset", "model", "seed", "draw"]].to_numpy())) == {
         ("action_mnist", "lstm128", 0, 0)
@@ -131,7 +131,7 @@ def test_a_row_an_order_and_a_share(made: Made) -> None:
 
 
 def test_the_picture_is_one(made: Made) -> None:
-    picture = (made.places.results / "dynamics.png").read_bytes()
+    picture = (made.paths.results / "dynamics.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(picture) > 20_000
 

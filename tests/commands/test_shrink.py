@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, everything_in, reseal
+from conftest import Answer, everything_in, rewrite_manifest
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
@@ -74,6 +74,6 @@ def test_a_unit_that_came_back_is_found_first(run: Run, here: Path) -> None:
     tensors, keep = load_file(folder / "model.safetensors"), load_file(folder / "mask.safetensors")["lstm"]
     tensors["lstm.weight_hh_l0"][3, ~keep] = 1e-6
     save_file(tensors, folder / "model.safetensors")
-    reseal(folder)
+    rewrite_manifest(folder)
     answer = run("shrink", folder.name)
     assert (answer.code, "lstm.weight_hh_l0" in answer.err) == (1, True)

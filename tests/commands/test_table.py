@@ -12,7 +12,7 @@ from conftest import Answer, everything_in
 
 from prune_cli.report.entries import Entry
 from prune_cli.runs.identity import run_hash
-from prune_cli.runs.store import seal
+from prune_cli.runs.store import write_manifest
 
 Run = Callable[..., Answer]
 SMOKE = {"epochs": 1, "batch_size": 32, "smoke": True, "train_batches": 4, "test_images": 256}
@@ -43,7 +43,7 @@ def finish(method: str, accuracy: float, percent: float = 98.0, seed: int = 0, r
     }
     folder = Path("runs/prune") / name
     folder.mkdir(parents=True)
-    return seal(folder, record)
+    return write_manifest(folder, record)
 
 
 @pytest.fixture

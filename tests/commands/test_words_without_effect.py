@@ -9,9 +9,9 @@ import pytest
 from conftest import Answer, everything_in
 from tiny_lstm import SMALL, SMALL_CLIPS
 
-from prune_cli.commands.subjects import subjects
 from prune_cli.common.errors import RequestError
-from prune_cli.runs.places import Places
+from prune_cli.execution.trained_models import trained_models
+from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 SMOKE = ("model.weights=random", "recipe=smoke")
@@ -85,11 +85,11 @@ def test_random_pruning_beside_two_amounts_of_scoring_data_is_one_run_of_table_1
 
 def test_what_the_training_before_the_measuring_uses_is_no_such_word(here: Path, built_data: Path) -> None:  # noqa: ARG001
     """Units are removed without fine-tuning; the model that they belong to is trained first."""
-    (subject,) = subjects([*SMALL, TE, "recipe.lr=0.1"], Places(data=built_data))
+    (subject,) = trained_models([*SMALL, TE, "recipe.lr=0.1"], Paths(data=built_data))
     assert subject.scratch is not None
     assert subject.scratch.recipe.lr == 0.1
     with pytest.raises(RequestError, match=r"recipe\.lr changes nothing"):
-        subjects([*SMALL_CLIPS, "model=lstm128", TE, "recipe.lr=0.1"], Places(data=built_data))
+        trained_models([*SMALL_CLIPS, "model=lstm128", TE, "recipe.lr=0.1"], Paths(data=built_data))
 
 
 @pytest.mark.parametrize("tag", ["", "model.weights=hub:miil_in21k"])

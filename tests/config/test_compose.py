@@ -25,7 +25,7 @@ from prune_cli.data.registry import datasets
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.masks.controls import Control
 from prune_cli.models.registry import models
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 from prune_cli.training.recipe import Recipe
 from prune_cli.units.removal import Removal
@@ -39,7 +39,7 @@ NEEDED = {  # what an option does not say by itself
 
 
 def composer(folder: Path | None = None) -> Composer:
-    return pipeline.composer(Places(configs=folder))
+    return pipeline.composer(Paths(configs=folder))
 
 
 OURS = composer()  # composes each option once for all tests of this file

@@ -67,8 +67,8 @@ def renderer(**options: Any) -> MovingDigits:
 def centres(clips_NTHW: np.ndarray) -> np.ndarray:
     """Centre of gravity of the ink, (N, T, 2): x to the right, y downwards."""
     columns, rows = (clips_NTHW.sum(axis, dtype=np.int64) for axis in (2, 3))
-    places = np.arange(columns.shape[-1])
-    return np.stack([ink @ places / ink.sum(-1) for ink in (columns, rows)], axis=-1)
+    indices = np.arange(columns.shape[-1])
+    return np.stack([ink @ indices / ink.sum(-1) for ink in (columns, rows)], axis=-1)
 
 
 def goes_as_labelled(clips_NTHW: np.ndarray, labels_NT: np.ndarray, speed: float) -> bool:

@@ -369,11 +369,11 @@ def split(home: Path, built: Path) -> ClipSplit:  # noqa: ARG001 - it is built
 
 
 def test_a_batch_is_read_with_a_label_a_frame(split: ClipSplit, built: Path) -> None:
-    places = [7, 0, 0, 31]
-    clips, labels = split.images(places, 0, 0), split.targets(places)
+    indices = [7, 0, 0, 31]
+    clips, labels = split.images(indices, 0, 0), split.targets(indices)
     assert (clips.dtype, labels.dtype) == (torch.uint8, torch.int64)
-    assert np.array_equal(clips.numpy(), np.load(built / "train-clips.npy")[places])
-    assert np.array_equal(labels.numpy(), np.load(built / "train-labels.npy")[places])
+    assert np.array_equal(clips.numpy(), np.load(built / "train-clips.npy")[indices])
+    assert np.array_equal(labels.numpy(), np.load(built / "train-labels.npy")[indices])
     assert split.labels_N.tolist() == [clip % 8 for clip in range(32)]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from uiuc_files import write_folder
 
 from prune_cli.common.errors import ConfigError, DataError
-from prune_cli.data import textures, windows
+from prune_cli.data import texture_motion, textures
 from prune_cli.data.motion import Schedule
 from prune_cli.data.textures import Texture
 from prune_cli.data.uiuc_video import MovingWindows, UiucVideo
@@ -32,8 +32,8 @@ def watched(
     """What a window sees, (T, 9, 9), that starts in the middle of the texture."""
     schedule = Schedule(8, len(actions), frames)
     chosen_NK = np.array([[CLASSES.index(action) for action in actions]])
-    paths = windows.paths(schedule, chosen_NK, speed)
-    return windows.seen(texture_HW, centre + paths.moved_NT2, paths.angle_NT, paths.zoom_NT, SIDE)[0]
+    paths = texture_motion.paths(schedule, chosen_NK, speed)
+    return texture_motion.seen(texture_HW, centre + paths.moved_NT2, paths.angle_NT, paths.zoom_NT, SIDE)[0]
 
 
 def crop(x: int, y: int, texture_HW: np.ndarray = NOISE_HW) -> np.ndarray:
@@ -139,7 +139,7 @@ def test_a_known_slope_moves_the_documented_way() -> None:
 
 
 def test_zooming_is_by_the_same_factor_at_each_step() -> None:
-    paths = windows.paths(Schedule(8, 1, 5), np.array([[6], [7]]), 1.0)
+    paths = texture_motion.paths(Schedule(8, 1, 5), np.array([[6], [7]]), 1.0)
     assert paths.zoom_NT == pytest.approx(2.0 ** np.array([[0, 0.25, 0.5, 0.75, 1], [0, -0.25, -0.5, -0.75, -1]]))
 
 
@@ -160,8 +160,8 @@ def test_a_second_action_goes_on_from_where_the_first_ended() -> None:
 
 
 def test_a_window_that_moves_the_wrong_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "STEP_A2", -windows.STEP_A2)
-    monkeypatch.setattr(windows, "TURN_A", -windows.TURN_A)
+    monkeypatch.setattr(texture_motion, "STEP_A2", -texture_motion.STEP_A2)
+    monkeypatch.setattr(texture_motion, "TURN_A", -texture_motion.TURN_A)
     with pytest.raises(AssertionError):
         test_a_window_that_turns_left_sees_the_texture_turn_right()
     with pytest.raises(AssertionError):
@@ -220,7 +220,7 @@ def test_clips_show_what_the_table_says(tmp_path: Path) -> None:
         clips_NTHW = np.load(dataset.folder(tmp_path) / f"{split}-clips.npy").astype(int)
         for row in (row for row in rows(dataset, tmp_path) if row["split"] == split):
             path, clip = path_of(row), clips_NTHW[int(row["clip"])]
-            again = windows.seen(
+            again = texture_motion.seen(
                 images[row["source"]], path[None, :, :2], path[None, :, 2], path[None, :, 3], dataset.frame_size
             )[0]
             assert np.abs(again - clip).max() <= 2  # the table rounds to a thousandth

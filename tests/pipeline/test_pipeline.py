@@ -11,15 +11,15 @@ from prune_cli import masks, pipeline, scorers
 from prune_cli.config.schema import Point
 from prune_cli.data.splits import Split
 from prune_cli.pipeline.batches import feed, scoring_batches
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 RANDOM = {"model.weights": "random"}
 
 
 def job(data: Path, choices: dict[str, str] | None = None, values: dict | None = None) -> pipeline.Job:
-    places = Places(data=data)
-    settings = pipeline.composer(places).settings(Point(choices or {}, RANDOM | (values or {})))
-    return pipeline.Workshop(places).job(settings)
+    paths = Paths(data=data)
+    settings = pipeline.composer(paths).settings(Point(choices or {}, RANDOM | (values or {})))
+    return pipeline.JobFactory(paths).job(settings)
 
 
 def first(run: pipeline.Job) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,9 +66,9 @@ def read_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     read: list[int] = []
     images = Split.images
 
-    def counted(self: Split, places: list[int], *size: int) -> torch.Tensor:
-        read.append(len(places))
-        return images(self, places, *size)
+    def counted(self: Split, paths: list[int], *size: int) -> torch.Tensor:
+        read.append(len(paths))
+        return images(self, paths, *size)
 
     monkeypatch.setattr(Split, "images", counted)
     return read
@@ -105,9 +105,9 @@ def test_an_outline_counts_without_a_weight(built_data: Path) -> None:
 def test_stored_scores_keep_the_models_order_which_breaks_ties(built_data: Path, tmp_path: Path) -> None:
     run = job(built_data, {"scorer": "magnitude"})
     model, parameters = pipeline.build_model(run)
-    places = Places(runs=tmp_path)
+    paths = Paths(runs=tmp_path)
     for _ in range(2):  # computed, then read again
-        scores, _record = pipeline.find_scores(run, model, parameters, places)
+        scores, _record = pipeline.find_scores(run, model, parameters, paths)
         assert list(scores) == list(parameters)
 
 

@@ -10,10 +10,10 @@ import torch
 from conftest import Answer
 from safetensors.torch import load_file
 
-from prune_cli.commands.finished import blame
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.ranks import ALONE, LostError, Ranks
+from prune_cli.execution.run_once import record_failure
 from prune_cli.runs.status import FAILED, RUNNING, Status, begin, end, read_status, write_status
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,14 +79,14 @@ def test_one_process_asks_nobody_and_a_group_of_another_size_is_refused(monkeypa
 def test_the_reason_of_the_process_that_failed_stands(tmp_path: Path) -> None:
     begin(tmp_path)
     end(tmp_path, FAILED, ["error: the other one's"])
-    blame(tmp_path, LostError())
+    record_failure(tmp_path, LostError())
     assert read_status(tmp_path).reason == ("error: the other one's",)  # type: ignore[union-attr]
 
 
 def test_a_process_that_is_lost_without_a_word_is_the_reason_that_the_first_one_gives(tmp_path: Path) -> None:
     write_status(tmp_path, Status(RUNNING, pid=1))
-    blame(tmp_path, LostError())  # not the first one
+    record_failure(tmp_path, LostError())  # not the first one
     assert read_status(tmp_path).state == RUNNING  # type: ignore[union-attr]
     begin(tmp_path)
-    blame(tmp_path, LostError())
+    record_failure(tmp_path, LostError())
     assert read_status(tmp_path).state == FAILED  # type: ignore[union-attr]

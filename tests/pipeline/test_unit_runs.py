@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer, everything_in, reseal
+from conftest import Answer, everything_in, rewrite_manifest
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
@@ -17,12 +17,12 @@ from prune_cli import pipeline
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
 from prune_cli.pipeline.batches import scoring_batches
-from prune_cli.pipeline.fit import placement_of
-from prune_cli.runs.places import Places
+from prune_cli.pipeline.validation import placement_of
+from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 TE = "scorer=transfer_entropy"
-COMPOSER = pipeline.composer(Places())
+COMPOSER = pipeline.composer(Paths())
 
 
 def settings(*words: str) -> Any:
@@ -180,7 +180,7 @@ def test_evaluate_measures_what_the_record_says_and_finds_a_unit_that_came_back(
         model[name][0, ~mask["lstm"]] += 1e-6
         save_file(model, folder / "model.safetensors")
         assert "sha256" in run("evaluate", record["hash"]).err
-        reseal(folder)
+        rewrite_manifest(folder)
         answer = run("evaluate", record["hash"])
         assert answer.code == 1
         assert name in answer.err
@@ -203,22 +203,22 @@ def test_a_dry_run_counts_units_and_the_weights_they_take_with_them(run: Run, he
 
 def test_units_see_sixteen_batches_of_clips_and_weights_one() -> None:
     words = (*SMALL, "scoring.batch_size=1")
-    places = Places()
+    paths = Paths()
     for scorer, batches in (("transfer_entropy", 16), ("snip", 1)):
         asked = settings(*words, f"scorer={scorer}")
         assert pipeline.batches.batches_of(asked.scorer) == batches
     typed = settings(*words, TE, "scoring.batches=2")
-    job = pipeline.Workshop(places).job(typed)
+    job = pipeline.JobFactory(paths).job(typed)
     assert pipeline.score_identity(job)["scoring"] == {"batches": 2, "batch_size": 1}
-    wanted = pipeline.Workshop(places).job(settings(*words, TE, "scoring.batches=16"))
-    unsaid = pipeline.Workshop(places).job(settings(*words, TE))
+    wanted = pipeline.JobFactory(paths).job(settings(*words, TE, "scoring.batches=16"))
+    unsaid = pipeline.JobFactory(paths).job(settings(*words, TE))
     assert pipeline.score_identity(wanted) == pipeline.score_identity(unsaid)
 
 
 def test_the_scoring_clips_are_as_many_as_asked(built_data: Path) -> None:
-    places = Places(data=built_data)
-    job = pipeline.Workshop(places).job(settings(*SMALL, TE, "scoring.batch_size=3", "scoring.batches=2"))
-    pipeline.keep_data(job, places)
+    paths = Paths(data=built_data)
+    job = pipeline.JobFactory(paths).job(settings(*SMALL, TE, "scoring.batch_size=3", "scoring.batches=2"))
+    pipeline.keep_data(job, paths)
     assert [tuple(x.shape) for x, _ in scoring_batches(job)] == [(3, 4, 32, 32)] * 2
 
 

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from prune_cli.commands import finished
+from prune_cli.execution import run_once
 from prune_cli.report import ablation_figures
 from prune_cli.report.ablation_figures import draw_curves, draw_units
 from prune_cli.report.entries import frame, of_units, runs_table
@@ -116,8 +116,8 @@ def test_runs_csv_and_the_shown_row_say_units(monkeypatch: pytest.MonkeyPatch) -
     assert not of_units(old)
     assert list(runs_table([old]).removal) == ["weights"]
     shown: list[Any] = []
-    monkeypatch.setattr(finished, "print_table", lambda _title, _columns, rows: shown.extend(rows))
-    finished.show_runs([entry("transfer_entropy", 90.0), old], Path("runs"))
+    monkeypatch.setattr(run_once, "print_table", lambda _title, _columns, rows: shown.extend(rows))
+    run_once.show_runs([entry("transfer_entropy", 90.0), old], Path("runs"))
     assert [row[5] for row in shown] == ["64 of 128 units", "1.1M of 2.2M"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from prune_cli.runs import files
-from prune_cli.training.checkpoint import Checkpoint, Keeper, Progress
+from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -24,13 +24,13 @@ def main(folder: Path, lie: bool) -> None:
     if lie:
         real = shutil.disk_usage
         files.shutil = type("Lying", (), {"disk_usage": staticmethod(lambda path: Usage(*real(path)[:2], 10**9))})
-    keeper = Keeper(folder)
+    checkpointer = Checkpointer(folder)
     try:
         for step in range(1, 100):
             tensors = {"model/a": torch.full((50_000 * step,), float(step))}
-            keeper.save(Checkpoint(Progress(step=step), tensors, {}))
+            checkpointer.save(Checkpoint(Progress(step=step), tensors, {}))
     except files.DiskFullError as error:
-        found = keeper._load()
+        found = checkpointer._load()
         whole = found is not None and bool((found.tensors["model/a"] == found.progress.step).all())
         said = {"lines": error.lines(), "failed": step, "left": found and found.progress.step, "whole": whole}
         print(json.dumps(said | {"names": sorted(path.name for path in folder.iterdir())}))

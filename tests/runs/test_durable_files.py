@@ -18,12 +18,12 @@ from prune_cli.runs import files
 from prune_cli.runs.files import (
     DamagedError,
     DiskFullError,
-    read_sealed,
+    read_checksummed,
     read_tensors,
     sha256,
     sweep_temporaries,
     whole,
-    write_sealed,
+    write_checksummed,
     write_tensors,
 )
 
@@ -89,26 +89,26 @@ def test_temporaries_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_p
 RECORD = {"files": {"a": "0" * 64}, "accuracy": 97.25, "text": "α θ²", "none": None, "list": [1, {"x": 0.1}]}
 
 
-def test_a_sealed_record_says_what_was_written(tmp_path: Path) -> None:
-    written = write_sealed(tmp_path / "a.json", RECORD)
-    assert read_sealed(tmp_path / "a.json") == written == RECORD | {"sha256": written["sha256"]}
+def test_a_checksummed_record_says_what_was_written(tmp_path: Path) -> None:
+    written = write_checksummed(tmp_path / "a.json", RECORD)
+    assert read_checksummed(tmp_path / "a.json") == written == RECORD | {"sha256": written["sha256"]}
 
 
-def test_every_single_bit_of_a_sealed_record_matters(tmp_path: Path) -> None:
+def test_every_single_bit_of_a_checksummed_record_matters(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_sealed(path, RECORD)
+    write_checksummed(path, RECORD)
     content = path.read_bytes()
     for bit in range(8 * len(content)):
         flipped = bytearray(content)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         with pytest.raises(DamagedError):
-            read_sealed(path)
+            read_checksummed(path)
 
 
 def test_a_record_older_than_seals_is_believed(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"accuracy": 1.0}')
-    assert read_sealed(tmp_path / "a.json") == {"accuracy": 1.0}
+    assert read_checksummed(tmp_path / "a.json") == {"accuracy": 1.0}
 
 
 def test_every_single_bit_of_tensors_matters(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from prune_cli.models.sources import Weights
 from prune_cli.pipeline.job import prune_identity, score_identity, train_identity
 from prune_cli.runs.files import write_tensors
 from prune_cli.runs.identity import changed_options, run_hash
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
 from prune_cli.training.recipe import Recipe
 
 WEIGHTS, DATA = "a" * 64, "b" * 64
 IDENTITIES = {"prune": prune_identity, "score": score_identity, "train": train_identity}
-COMPOSER = pipeline.composer(Places())
+COMPOSER = pipeline.composer(Paths())
 
 
 def job(*words: str, weights: str = WEIGHTS, data: str = DATA, device: str = "cpu") -> pipeline.Job:

@@ -26,7 +26,7 @@ from prune_cli.runs.status import (
     read_status,
     state_of,
 )
-from prune_cli.runs.store import RunFolder, seal
+from prune_cli.runs.store import RunFolder, write_manifest
 
 HOLDER = """
 import sys, time
@@ -106,7 +106,7 @@ def test_a_finished_run_is_done_whatever_its_status_says_and_tidies_up(folder: R
         "a.csv",
     ):
         (folder.path / name).write_text("x")
-    record = seal(folder.path, {"accuracy": 1.0})
+    record = write_manifest(folder.path, {"accuracy": 1.0})
     assert record["files"].keys() == {"a.csv"}
     assert state_of(folder.path) == DONE
     with folder.claimed(resumable=True):

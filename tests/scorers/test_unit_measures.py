@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from prune_cli import scorers
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.random import generator
-from prune_cli.scorers import hidden
+from prune_cli.scorers import unit_scorer
 from prune_cli.units import information
 from prune_cli.units.removal import units
 
@@ -56,7 +56,7 @@ def counted(source: Tensor, target: Tensor, lag: int = 1, own_lag: int = 1) -> f
         for x, y in zip(target, source, strict=True)
         for t in range(max(lag, own_lag), len(x))
     ]
-    parts = [[tuple(row[i] for i in places) for row in rows] for places in ((0, 1), (1,), (0, 1, 2), (1, 2))]
+    parts = [[tuple(row[i] for i in indices) for row in rows] for indices in ((0, 1), (1,), (0, 1, 2), (1, 2))]
     now_past, past, everything, pasts = map(entropy, parts)
     return now_past - past - everything + pasts
 
@@ -128,8 +128,8 @@ def test_the_source_may_be_the_probability_of_the_label() -> None:
     check_output(lambda model: found("transfer_entropy", model=model, bins=BINS, source="output"))
     h, labels = given()
     model = Shown(UNITS, CLASSES).double()
-    seen = hidden.observe(model, [(h, labels)], units(model))
-    source = hidden.source_series(seen, "output", BINS)
+    seen = unit_scorer.observe(model, [(h, labels)], units(model))
+    source = unit_scorer.source_series(seen, "output", BINS)
     expected = information.mutual_information(source, bins_of(h))
     close(found("mutual_information", model=model, bins=BINS, source="output"), expected)
 
@@ -321,6 +321,6 @@ def test_shifted_surrogates_are_another_choice(name: str) -> None:
 def test_states_of_equal_bins_are_kept_as_bytes_where_that_is_enough(bins: int) -> None:
     h, labels = given()
     model = Shown(UNITS, CLASSES).double()
-    seen = hidden.observe(model, [(h, labels)], units(model), lambda states: hidden.small_bins(states, bins))
+    seen = unit_scorer.observe(model, [(h, labels)], units(model), lambda states: unit_scorer.small_bins(states, bins))
     assert seen.hidden["lstm"].dtype == (torch.uint8 if bins == 4 else torch.int32)
     assert torch.equal(seen.hidden["lstm"].long(), bins_of(h, bins=bins))

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import torch
 
-from prune_cli.training.checkpoint import Checkpoint, Keeper, Progress
+from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress
 
 SIZE = 20_000
 
 
 def write_for_ever(folder: Path, first: int) -> None:
     """Checkpoints whose every number is their step."""
-    keeper = Keeper(folder)
+    checkpointer = Checkpointer(folder)
     for step in range(first, 10**9):
         tensors = {name: torch.full((SIZE,), float(step)) for name in ("model/a", "optimizer/0/b")}
-        keeper.save(Checkpoint(Progress(epoch=step // 7, step=step), tensors, {"step": step}))
+        checkpointer.save(Checkpoint(Progress(epoch=step // 7, step=step), tensors, {"step": step}))
 
 
 def killed(folder: Path, first: int, seconds: float) -> None:
@@ -44,10 +44,10 @@ def main(folder: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)  # forked processes have no threads to wait for
     draw, step = random.Random(seed), 0
     counts = {"corrupt": 0, "missing": 0, "steps": 0}
-    Keeper(folder).save(Checkpoint(Progress(), {"model/a": torch.zeros(SIZE)}, {"step": 0}))
+    Checkpointer(folder).save(Checkpoint(Progress(), {"model/a": torch.zeros(SIZE)}, {"step": 0}))
     for _ in range(kills):
         killed(folder, step + 1, draw.uniform(0.0, 0.04))
-        found = Keeper(folder)._load()  # raises where `load` would begin again
+        found = Checkpointer(folder)._load()  # raises where `load` would begin again
         if found is None:
             counts["missing"] += 1
             continue

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from prune_cli.common.errors import NumericalError
 from prune_cli.common.random import generator, seeded
 from prune_cli.training.evaluate import evaluate
-from prune_cli.training.loop import Feed, Row, best_row, fine_tune, judge
+from prune_cli.training.loop import Feed, Row, best_row, fine_tune, selection_split
 from prune_cli.training.recipe import Recipe
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -29,7 +29,7 @@ def batches(first: int, last: int, size: int = 16) -> Batches:
 
 def shuffled(epoch: int) -> Batches:
     order = torch.randperm(64, generator=generator(0, "order", epoch))
-    return [(X[places], Y[places]) for places in order.split(16)]
+    return [(X[indices], Y[indices]) for indices in order.split(16)]
 
 
 def feed(train: Callable[[int], Batches] = shuffled, validation: bool = True) -> Feed:
@@ -157,7 +157,7 @@ def test_the_best_row_is_the_first_of_equals_on_validation() -> None:
 def test_without_validation_the_best_row_is_chosen_on_test_and_says_so() -> None:
     rows = [{"epoch": epoch, "test_accuracy": accuracy} for epoch, accuracy in enumerate([80.0, 90.0, 90.0])]
     assert best_row(rows) == (rows[1], "test")
-    assert (judge(["test"]), judge(["validation", "test"])) == ("test", "validation")
+    assert (selection_split(["test"]), selection_split(["validation", "test"])) == ("test", "validation")
 
 
 def test_an_evaluation_equals_the_one_worked_out_by_hand() -> None:

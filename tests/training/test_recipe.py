@@ -11,7 +11,7 @@ import torch
 from prune_cli.common.errors import ConfigError
 from prune_cli.config.schema import Point
 from prune_cli.pipeline import composer
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.training.recipe import Recipe
 
 
@@ -35,7 +35,7 @@ def test_the_micro_recipe_warms_up_for_an_epoch_and_follows_a_cosine() -> None:
 
 
 def of_file(name: str) -> Recipe:
-    return composer(Places()).settings(Point({"recipe": name})).recipe
+    return composer(Paths()).settings(Point({"recipe": name})).recipe
 
 
 def test_the_papers_recipe_is_the_reports() -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from prune_cli.common import interrupts
 from prune_cli.common.errors import NumericalError
 from prune_cli.common.random import generator, seeded
-from prune_cli.training.checkpoint import Keeper, read_checkpoint
+from prune_cli.training.checkpoint import Checkpointer, read_checkpoint
 from prune_cli.training.loop import Feed, Row, fine_tune
 from prune_cli.training.mixing import cut_and_mixed
 from prune_cli.training.recipe import Recipe
@@ -87,10 +87,10 @@ def trained(folder: Path | None, fed: Feed, every: int | None = 1, **options: An
     options.pop("double", None)
     model, epochs = network().to(torch.float64 if double else torch.float32), options.pop("epochs", EPOCHS)
     recipe = Recipe(epochs=epochs, lr=0.01, warmup_epochs=int(epochs > 1), **options)
-    keeper = Keeper(folder, every) if folder else None
+    checkpointer = Checkpointer(folder, every) if folder else None
     fed = doubled(fed) if double else fed
     with seeded(0, "train"):
-        rows = fine_tune(model, {"1.weight": KEEP}, recipe, fed, "fp32", "t", keeper)
+        rows = fine_tune(model, {"1.weight": KEEP}, recipe, fed, "fp32", "t", checkpointer)
     return model, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
@@ -222,7 +222,7 @@ def test_the_checkpoint_before_counts_until_the_next_is_whole(tmp_path: Path, mo
         calls, folder = 0, tmp_path / str(dies)
         with pytest.raises(Cut):
             trained(folder, feed(), epochs=1)
-        found = Keeper(folder).load()
+        found = Checkpointer(folder).load()
         assert found is not None and found.progress.step >= (dies - 1) // 4
         assert same(trained(folder, feed(cut=found.progress.step - 1), epochs=1), alone)
 

@@ -23,7 +23,7 @@ from prune_cli.common.ranks import LostError, Ranks
 from prune_cli.data.splits import Split
 from prune_cli.models.registry import ImageInput
 from prune_cli.pipeline.batches import feed
-from prune_cli.training.checkpoint import Keeper, read_checkpoint
+from prune_cli.training.checkpoint import Checkpointer, read_checkpoint
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.loop import Feed, fine_tune
 from prune_cli.training.recipe import Recipe
@@ -75,9 +75,11 @@ def fed(ranks: Ranks, images: int, recipe: Recipe, precision: str = "fp64") -> F
     return feed(SimpleNamespace(settings=settings, splits=held, device=CPU, ranks=ranks))  # type: ignore[arg-type]
 
 
-def trained(model: nn.Module, recipe: Recipe, feed: Feed, precision: str = "fp64", keeper: Keeper | None = None) -> Any:
+def trained(
+    model: nn.Module, recipe: Recipe, feed: Feed, precision: str = "fp64", checkpointer: Checkpointer | None = None
+) -> Any:
     with seeded(0, "train", feed.ranks.rank):
-        rows = fine_tune(model, {"1.weight": KEEP}, recipe, feed, precision, "t", keeper)
+        rows = fine_tune(model, {"1.weight": KEEP}, recipe, feed, precision, "t", checkpointer)
     return model.state_dict(), [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
@@ -135,13 +137,13 @@ def stopped(ranks: Ranks, folder: Path, in_evaluation: bool = False) -> Any:
     with interrupts.guarded():
         try:
             signalled = replace(whole, train=train, evaluations={"test": test})
-            trained(network(0.5), DROPPING, signalled, keeper=Keeper(folder))
+            trained(network(0.5), DROPPING, signalled, checkpointer=Checkpointer(folder))
         except interrupts.Stopped:
             interrupted = True
     ranks.check_same(interrupted, "whether they stopped")
-    record = ranks.lead(lambda: read_checkpoint(folder))
+    record = ranks.run_on_main(lambda: read_checkpoint(folder))
     assert record is not None
-    return record["progress"], trained(network(0.5), DROPPING, whole, keeper=Keeper(folder, every=2))
+    return record["progress"], trained(network(0.5), DROPPING, whole, checkpointer=Checkpointer(folder, every=2))
 
 
 def alone(ranks: Ranks) -> Any:
@@ -159,11 +161,11 @@ def begun(ranks: Ranks, folder: Path) -> None:
             yield batch
 
     with suppress(RuntimeError):
-        trained(network(), PLAIN, replace(whole, train=cut), keeper=Keeper(folder, every=1))
+        trained(network(), PLAIN, replace(whole, train=cut), checkpointer=Checkpointer(folder, every=1))
 
 
 def gone_on(ranks: Ranks, folder: Path) -> Any:
-    return trained(network(), PLAIN, fed(ranks, UNEVEN, PLAIN), keeper=Keeper(folder))
+    return trained(network(), PLAIN, fed(ranks, UNEVEN, PLAIN), checkpointer=Checkpointer(folder))
 
 
 def failed(ranks: Ranks) -> tuple[str, str]:
@@ -173,7 +175,7 @@ def failed(ranks: Ranks) -> tuple[str, str]:
         raise NumericalError("a score is NaN", "a tensor")
 
     try:
-        ranks.lead(fails)
+        ranks.run_on_main(fails)
     except PruneCliError as error:
         return type(error).__name__, error.what
     return "", ""
@@ -201,7 +203,7 @@ def left_behind(ranks: Ranks) -> str:
     if ranks.rank:
         os._exit(0)
     try:
-        ranks.sums(1.0)
+        ranks.all_reduce(1.0)
     except LostError as error:
         return error.what
     return ""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_cli.common.random import seeded
-from prune_cli.training.evaluate import Evaluation, evaluate, judged
+from prune_cli.training.evaluate import Evaluation, counted_frames, evaluate
 from prune_cli.training.loop import Feed, best_row, fine_tune
 from prune_cli.training.recipe import Recipe
 
@@ -27,13 +27,13 @@ def answers(*labels: list[int]) -> Tensor:
 
 
 def test_the_last_frame_of_each_action_is_judged() -> None:
-    found = judged(torch.tensor([ONE, TWO, [0, 1, 0, 1]]))
+    found = counted_frames(torch.tensor([ONE, TWO, [0, 1, 0, 1]]))
     assert found.int().tolist() == [[0, 0, 0, 1], [0, 1, 0, 1], [1, 1, 1, 1]]
-    assert judged(torch.tensor([[1]])).tolist() == [[True]]  # a clip of one frame
+    assert counted_frames(torch.tensor([[1]])).tolist() == [[True]]  # a clip of one frame
 
 
 def test_every_label_of_images_is_judged() -> None:
-    assert judged(torch.tensor([0, 0, 1])).tolist() == [True] * 3
+    assert counted_frames(torch.tensor([0, 0, 1])).tolist() == [True] * 3
 
 
 def check_accuracy(measure: Evaluate) -> None:
@@ -58,10 +58,10 @@ def test_wrong_judges_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.arange(y.shape[1]) == y.shape[1] - torch.ones_like(y)
 
     def first_frame_of_each_action(y: Tensor) -> Tensor:
-        return judged(y.flip(1)).flip(1)
+        return counted_frames(y.flip(1)).flip(1)
 
     for mutant in (every_frame, last_frame_of_the_clip, first_frame_of_each_action):
-        monkeypatch.setattr("prune_cli.training.evaluate.judged", mutant)
+        monkeypatch.setattr("prune_cli.training.evaluate.counted_frames", mutant)
         with pytest.raises(AssertionError):
             check_accuracy(evaluate)
 

@@ -67,7 +67,7 @@ def _drawn(split: AnySplit, counts: dict[int, int], name: str, purpose: str) -> 
     """A bool mask that is True at so many images of each class."""
     drawn = torch.zeros(len(split), dtype=torch.bool)
     for label, count in counts.items():
-        places = (split.labels_N == label).nonzero().squeeze(1)
-        order = torch.randperm(len(places), generator=generator(0, name, purpose, label))
-        drawn[places[order[:count]]] = True
+        indices = (split.labels_N == label).nonzero().squeeze(1)
+        order = torch.randperm(len(indices), generator=generator(0, name, purpose, label))
+        drawn[indices[order[:count]]] = True
     return drawn

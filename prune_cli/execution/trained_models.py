@@ -9,25 +9,25 @@ from typing import Any
 from torch import Tensor, nn
 
 from prune_cli import pipeline
-from prune_cli.commands.grid import check_words, settings_of
-from prune_cli.commands.request import from_scratch
-from prune_cli.commands.train import train
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Settings
+from prune_cli.execution.dense_training import train_once
+from prune_cli.execution.grid import check_words, grid_settings
+from prune_cli.execution.request import from_scratch
 from prune_cli.runs.identity import changed_options
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 MEASURES = "scorer=transfer_entropy,mutual_information"  # the report's; up and across in Figure 4 (a)
 NOT_OF_TRAINING = ("scorer", "scoring", "removal", "sparsity")
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedModel:
     """A model on a dataset, to be trained first where `scratch` says how, and the settings of each measure of its units."""
 
     measures: list[Settings]
     scratch: Settings | None
-    workshop: pipeline.Workshop  # in which all of these were checked: what they share has been read
+    factory: pipeline.JobFactory  # in which all of these were checked: what they share has been read
 
     @property
     def settings(self) -> Settings:
@@ -39,62 +39,62 @@ class Subject:
         """Those of every measure, and of the training before them."""
         return [*self.measures, *filter(None, [self.scratch])]
 
-    def jobs(self, places: Places) -> list[pipeline.Job]:
+    def jobs(self, paths: Paths) -> list[pipeline.Job]:
         """A job a measure, with the weights that training made where there were none (a finished one is not repeated)."""
         if self.scratch is None:
-            return [self.workshop.job(each) for each in self.measures]
-        record = train(self.workshop.job(self.scratch), places)
-        weights = str(places.runs / "train" / record["hash"] / "model.safetensors")
-        made, plains = pipeline.composer(places), [each.plain for each in self.measures]
+            return [self.factory.job(each) for each in self.measures]
+        record = train_once(self.factory.job(self.scratch), paths)
+        weights = str(paths.runs / "train" / record["hash"] / "model.safetensors")
+        made, plains = pipeline.composer(paths), [each.plain for each in self.measures]
         trained = [made.from_plain(plain | {"model": plain["model"] | {"weights": weights}}) for plain in plains]
-        return [self.workshop.job(each) for each in trained]
+        return [self.factory.job(each) for each in trained]
 
 
-def subjects(words: Iterable[str], places: Places, baselines: Sequence[str] = ()) -> list[Subject]:
+def trained_models(words: Iterable[str], paths: Paths, baselines: Sequence[str] = ()) -> list[TrainedModel]:
     """The models that the words name, each once, with their measures. Raises RequestError before any work starts.
 
     baselines: scorers that measure units too, with their own defaults, unless they were typed.
     """
     words = list(words)
     training = _without(words, *NOT_OF_TRAINING)
-    measures, dense = _measures(words, places, baselines), _trainings(training, places)
-    workshop = pipeline.Workshop(places)
+    measures, dense = _measures(words, paths, baselines), _trainings(training, paths)
+    factory = pipeline.JobFactory(paths)
     found = [
-        Subject(own, dense[key] if own[0].model.weights == "random" else None, workshop)
+        TrainedModel(own, dense[key] if own[0].model.weights == "random" else None, factory)
         for key, own in measures.items()
     ]
     of_measuring = [word for word in words if word not in training]
-    check_words(of_measuring, [each for subject in found for each in subject.measures], places)
-    check_words(training, [each for subject in found for each in subject.runs], places)
+    check_words(of_measuring, [each for subject in found for each in subject.measures], paths)
+    check_words(training, [each for subject in found for each in subject.runs], paths)
     for subject in found:
         _check(subject)
     _check_repetitions(found)
     return found
 
 
-def _measures(words: list[str], places: Places, baselines: Sequence[str]) -> dict[str, list[Settings]]:
+def _measures(words: list[str], paths: Paths, baselines: Sequence[str]) -> dict[str, list[Settings]]:
     """The settings of every measure, by the model that is measured."""
     measuring = words if any(word.startswith("scorer=") for word in words) else [*words, MEASURES]
     found: dict[str, list[Settings]] = {}
-    for settings in settings_of(measuring, places):
+    for settings in grid_settings(measuring, paths):
         found.setdefault(_key(settings), []).append(settings)
     typed = {settings.scorer.name for own in found.values() for settings in own}
     for baseline in (name for name in baselines if name not in typed):
-        for settings in settings_of([*_without(words, "scorer"), f"scorer={baseline}"], places):
+        for settings in grid_settings([*_without(words, "scorer"), f"scorer={baseline}"], paths):
             found[_key(settings)].append(settings)
     return found
 
 
-def _trainings(words: list[str], places: Places) -> dict[str, Settings]:
+def _trainings(words: list[str], paths: Paths) -> dict[str, Settings]:
     """The settings of each model's training. Raises RequestError where one model would be trained in two ways."""
     found: dict[str, Settings] = {}
-    for settings in settings_of(from_scratch(words), places):
+    for settings in grid_settings(from_scratch(words), paths):
         if found.setdefault(_key(settings), settings) != settings:
             raise RequestError("one model is trained by one recipe", "recipe", "type the command once a recipe")
     return found
 
 
-def titles(planned: Iterable[Subject]) -> dict[str, str]:
+def titles(planned: Iterable[TrainedModel]) -> dict[str, str]:
     """What figures call each measure and each dataset, by its name."""
     measures = {measure_name(each.scorer): _title(each.scorer) for subject in planned for each in subject.measures}
     return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
@@ -108,13 +108,13 @@ def measure_name(scorer: Any) -> str:
     return " ".join([scorer.name, *_options(scorer)])
 
 
-def opened(jobs: list[pipeline.Job], places: Places) -> tuple[nn.Module, dict[str, Tensor]]:
+def opened(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Module, dict[str, Tensor]]:
     """The trained model, and what each measure finds of its units by the measure's name (`measure_name`), (U,)."""
-    pipeline.keep_data(jobs[0], places)
+    pipeline.keep_data(jobs[0], paths)
     model, parameters = pipeline.build_model(jobs[0])
     found = {}
     for job in jobs:
-        scorer, (scores, _) = job.settings.scorer, pipeline.find_scores(job, model, parameters, places)
+        scorer, (scores, _) = job.settings.scorer, pipeline.find_scores(job, model, parameters, paths)
         found[measure_name(scorer)] = _undirected(scores, scorer.keep)
     return model, found
 
@@ -141,7 +141,7 @@ def _without(words: Iterable[str], *groups: str) -> list[str]:
     return [word for word in words if word.partition("=")[0].partition(".")[0] not in groups]
 
 
-def _check(subject: Subject) -> None:
+def _check(subject: TrainedModel) -> None:
     """Raise RequestError where a measure is none or is there twice, or where a job of the subject cannot be made."""
     names = [measure_name(settings.scorer) for settings in subject.measures]
     for settings in subject.measures:
@@ -151,10 +151,10 @@ def _check(subject: Subject) -> None:
         what = "a measure is taken once for each model, and its orders go both ways"
         raise RequestError(what, ", ".join(names), "leave scorer.keep out, and type each measure once")
     for settings in subject.runs:
-        subject.workshop.job(settings)
+        subject.factory.job(settings)
 
 
-def _check_repetitions(found: Iterable[Subject]) -> None:
+def _check_repetitions(found: Iterable[TrainedModel]) -> None:
     """Raise RequestError unless the subjects of one dataset are independent repetitions: they differ in seed and weights."""
     kinds: dict[str, str] = {}
     models: dict[tuple[str, str], int] = {}
@@ -165,13 +165,13 @@ def _check_repetitions(found: Iterable[Subject]) -> None:
             what = "these models differ in more than their seed: they are no repetitions of one another"
             raise RequestError(what, f"dataset={dataset}", "type the command once for each of them")
         if subject.scratch is None:
-            weights = subject.workshop.job(settings).weights
+            weights = subject.factory.job(settings).weights
             if models.setdefault((dataset, str(weights.sha256)), settings.seed) != settings.seed:
                 what = f"another seed does not make another model of {weights.name} weights"
                 raise RequestError(what, f"seed={settings.seed}", "model.weights=random trains one model a seed")
 
 
-def _kind(subject: Subject) -> str:
+def _kind(subject: TrainedModel) -> str:
     """What all repetitions share."""
     settings = subject.settings
     model = replace(settings.model, weights="random" if subject.scratch else "")

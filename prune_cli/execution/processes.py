@@ -11,20 +11,20 @@ from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.runs.files import write_json
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import read_status
 from prune_cli.runs.store import REQUEST, RunFolder
 
 SCRATCH = ".launch"  # in the runs folder: what launchers write
 
 
-def ask(job: pipeline.Job, folder: Path, places: Places, kind: str = "prune") -> None:
+def ask(job: pipeline.Job, folder: Path, paths: Paths, kind: str = "prune") -> None:
     """Write into a run's folder what `run` needs to know: everything but the state of the disk."""
     compute = job.settings.compute
     request = {
         "kind": kind,
         "config": job.settings.plain,
-        "places": {name: str(path.absolute()) for name, path in vars(places).items() if path is not None},
+        "paths": {name: str(path.absolute()) for name, path in vars(paths).items() if path is not None},
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "cwd": str(Path.cwd()),
         "device": compute.device,  # as it was typed: another machine may have another best one
@@ -35,22 +35,22 @@ def ask(job: pipeline.Job, folder: Path, places: Places, kind: str = "prune") ->
 
 def to_be_started(job: pipeline.Job) -> bool:
     """Whether the job wants several processes and this one has no fellows yet."""
-    return job.settings.compute.processes > job.ranks.world
+    return job.settings.compute.processes > job.ranks.world_size
 
 
-def by_processes(job: pipeline.Job, folder: RunFolder, places: Places, kind: str) -> dict[str, Any]:
+def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) -> dict[str, Any]:
     """Start the processes of a run and wait for them; a finished run is not computed again. Returns its record.
 
     Raises what made the run fail, and KeyboardInterrupt where it was stopped.
     """
-    from prune_cli.sweeps.rounds import carry_out  # which needs the locks of a POSIX system
+    from prune_cli.sweeps.runner import run_all  # which needs the locks of a POSIX system
 
     record = folder.manifest()
     if record is not None:
         note(f"this run is finished: {folder.path}")
         return record
-    ask(job, folder.path, places, kind)
-    stopped = carry_out([folder.path], _Here(), places.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
+    ask(job, folder.path, paths, kind)
+    stopped = run_all([folder.path], _Here(), paths.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
     if stopped:
         raise KeyboardInterrupt
     return folder.manifest() or _failed(folder.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prune_cli.config.schema import Point
-from prune_cli.sweeps.plan import expand, references, with_grid
+from prune_cli.sweeps.points import expand, references, with_grid
 
 
 def choices(group: str, *names: str) -> list[Point]:

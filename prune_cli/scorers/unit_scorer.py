@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError, nearest
-from prune_cli.scorers.gradients import check_finite, numbered, quiet
+from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
 from prune_cli.scorers.registry import Batches, Parameters, Scores
 from prune_cli.units.information import SURROGATE_KINDS, against_surrogates, equal_bins, quantile_bins
 
@@ -133,7 +133,7 @@ def observe(
     hidden: dict[str, list[Tensor]] = {name: [] for name in layers}
     labels, correct = [], []
     with ExitStack() as stack:
-        stack.enter_context(quiet(model))
+        stack.enter_context(eval_mode(model))
         stack.enter_context(torch.no_grad())
         for name in layers:
             keep = hidden[name].append

@@ -37,8 +37,8 @@ def _rounded_down(parameters: dict[str, nn.Parameter], sparsity: float) -> float
 class Watched:
     """A scorer of weights' sizes that notes how many weights it sees in each round."""
 
-    def __init__(self, rounds: int, revives: bool, score: Callable[..., dict[str, Tensor]]):
-        self.rounds, self.revives, self._score = rounds, revives, score
+    def __init__(self, rounds: int, allows_regrowth: bool, score: Callable[..., dict[str, Tensor]]):
+        self.rounds, self.allows_regrowth, self._score = rounds, allows_regrowth, score
         self.seen: list[int] = []
 
     def __call__(self, _model: nn.Module, _batches: object, parameters: dict, originals: object = None) -> dict:

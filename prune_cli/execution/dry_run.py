@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
 from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import footprint
@@ -19,11 +19,11 @@ from prune_cli.units.removal import readers_of
 MIB = 2**20
 
 
-def plan(job: pipeline.Job, places: Places) -> dict[str, Any]:
+def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     """The composed config, the prunable tensors, what is kept of them, and whether the run is finished."""
     model, parameters = pipeline.outline(job)
     found = pipeline.describe(job, "prune", model, parameters)
-    folder = RunFolder.of(places.runs, "prune", found["identity"])
+    folder = RunFolder.of(paths.runs, "prune", found["identity"])
     known = job.weights.sha256 is not None
     weights, removed = _zeroed(job, model, parameters, found)
     count = sum(p.numel() for p in weights.values())

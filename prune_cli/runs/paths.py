@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """Folders, relative to the current one unless given in full. None of them changes a run's numbers."""
 
     runs: Path = Path("runs")

@@ -2,7 +2,7 @@
 
 Along clips, from rest: the finite-time exponents, what the few frames of a clip make of a small difference. In the long run:
 the largest Lyapunov exponent under a frozen input (the last frame of a clip for ever) and under a looped one (the clip again
-and again, the state carried over), after a warm-up. What these are, and what is evidence of chaos: units/dynamics.py.
+and again, the state carried over), after a warm-up. What these are, and what is evidence of chaos: units/lyapunov.py.
 
 A letter legend: B trajectories, K exponents, T counted frames, P times that are one period of the input apart, I inputs of
 the LSTM, G gates.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from prune_cli.common.device import device_for_float64
 from prune_cli.common.statistics import mean_interval
-from prune_cli.units.dynamics import cycles, drifts, finite_time, local_exponents, lstm_step, trajectories
+from prune_cli.units.lyapunov import cycles, drifts, finite_time, local_exponents, lstm_step, trajectories
 from prune_cli.units.removal import gate_inputs, lstm_of, shrink
 
 CLIPS, LONG_CLIPS = 200, 24  # trajectories along clips; in the long run, under each of two inputs

@@ -29,7 +29,7 @@ def find_mask(
 
     A scorer with rounds > 1 scores the masked model again and again; round r of R leaves density**(r / R) of the
     weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks last in the
-    next ones, unless the scorer `revives`: then all weights compete in every round. A pattern is asked of the last round
+    next ones, unless the scorer `allows_regrowth`: then all weights compete in every round. A pattern is asked of the last round
     alone. The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
     inverted keeps the lowest scores instead. The model is left as it was.
     """
@@ -78,7 +78,7 @@ def _score(
     originals: Mapping[str, Tensor],
     mask: Mapping[str, Tensor],
 ) -> Scores:
-    if getattr(scorer, "revives", False):
+    if getattr(scorer, "allows_regrowth", False):
         return scorer(model, batches, parameters, originals)  # type: ignore[call-arg]
     scores = scorer(model, batches, parameters)
     for name, keep in mask.items():

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from prune_cli.common.errors import PruneCliError, told
+from prune_cli.common.errors import PruneCliError, format_error
 from prune_cli.common.interrupts import answered
+from prune_cli.common.polling import watching
 from prune_cli.common.terminal import note
-from prune_cli.common.watching import watching
-from prune_cli.runs.files import of_the_dead
+from prune_cli.runs.files import of_dead_processes
 from prune_cli.runs.status import DONE, FAILED, RUNNING, STATUS, read_status, state_of
 from prune_cli.sweeps.child import FAIL_FAST, KILL, QUIET, STOP
 
@@ -35,7 +35,7 @@ class Starts(Protocol):
         """Start a process for each run folder and wait until all have ended."""
 
 
-def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast: bool, tell: Tell) -> bool:
+def run_all(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast: bool, tell: Tell) -> bool:
     """Bring every run to its end, done or failed. Returns whether it was stopped before that.
 
     scratch: a folder for what launchers write. fail_fast: the first failure stops the others. tell: is called as runs
@@ -58,7 +58,7 @@ def carry_out(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fas
 
 def clear(scratch: Path) -> None:
     """Remove what sweeps that were killed have left in their folder of scratch, unless jobs of a cluster may need it."""
-    for left in of_the_dead(scratch):
+    for left in of_dead_processes(scratch):
         if not (left / SUBMITTED).exists():
             shutil.rmtree(left, ignore_errors=True)
 
@@ -69,7 +69,7 @@ def _launch(launcher: Starts, folders: Sequence[Path], home: Path) -> None:
     try:
         launcher.launch(folders, home)
     except Exception as error:  # launchers raise what they like, also for a run that was killed
-        reason = told(error)[0].removeprefix("error: ")
+        reason = format_error(error)[0].removeprefix("error: ")
         note(f"the launcher {launcher.name} failed ({reason}); what is left is started again")
     if before == list(map(_told_of, folders)) and not (home / STOP).exists():
         raise PruneCliError(f"no run was started: {reason}", f"--launcher {launcher.name}", "--launcher basic")

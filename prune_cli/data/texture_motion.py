@@ -24,7 +24,7 @@ ZOOM_A = np.log2([ZOOMS.get(name, 1.0) for name in CLASSES])
 
 
 @dataclass(frozen=True)
-class Paths:
+class WindowPaths:
     """Where windows are: moved_NT2 from where their centres started, angle_NT [degrees], zoom_NT (magnification)."""
 
     moved_NT2: np.ndarray
@@ -38,7 +38,7 @@ class Paths:
         return (side - 1) / 2 * spread_NT / self.zoom_NT
 
 
-def paths(schedule: Schedule, chosen_NK: np.ndarray, speed: float) -> Paths:
+def paths(schedule: Schedule, chosen_NK: np.ndarray, speed: float) -> WindowPaths:
     """The windows' paths. They start upright at magnification 1; a second action goes on from where the first ended.
 
     A step goes along the window's own axes and is `speed` of its own pixels long, so that the frames alone show which
@@ -53,7 +53,7 @@ def paths(schedule: Schedule, chosen_NK: np.ndarray, speed: float) -> Paths:
         angle_N, zoom_N = TURN_A[earlier].sum(axis=1), 2 ** ZOOM_A[earlier].sum(axis=1)
         step_N2 = turned(STEP_A2[chosen_NK[:, k]], angle_N) / zoom_N[:, None]
         moved_NT2 += step_N2[:, None] * done_T[None, :, None] * speed
-    return Paths(moved_NT2, angle_NT, zoom_NT)
+    return WindowPaths(moved_NT2, angle_NT, zoom_NT)
 
 
 def turned(vectors_N2: np.ndarray, angle_N: np.ndarray) -> np.ndarray:

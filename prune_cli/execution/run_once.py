@@ -11,19 +11,19 @@ from typing import Any
 
 from filelock import FileLock
 
-from prune_cli.common.errors import told
+from prune_cli.common.errors import format_error
 from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
 from prune_cli.report.entries import UNITS, human, of_units, runs_table
 from prune_cli.runs.files import write_csv
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import FAILED, RUNNING, STOPPED, begin, end, read_status
 from prune_cli.runs.store import RunFolder, finished
 
 COLUMNS = ("Model", "Dataset", "Method", "Sparsity [%]", "Seed", "Kept", "Test [%]", "Test, best epoch [%]", "Run")
 
 
-def once(
+def run_once(
     folder: RunFolder, compute: Callable[[], dict[str, Any]], wait: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
     """The record of the run if it is finished, else the one that `compute` makes, its notes kept in run.log.
@@ -32,7 +32,7 @@ def once(
     ranks: the first of them holds the run and writes; all compute.
     """
     with folder.claimed(wait, resumable=True) if ranks.main else nullcontext():
-        record = ranks.lead(lambda: _found(folder))
+        record = ranks.run_on_main(lambda: _found(folder))
         if record is not None:
             note(f"this run is finished: {folder.path}")
             return record
@@ -57,28 +57,28 @@ def _attempt(folder: Path, compute: Callable[[], dict[str, Any]], ranks: Ranks) 
         raise
     except Exception as error:
         LOG.debug("".join(format_exception(error)).rstrip())
-        blame(folder, error)
+        record_failure(folder, error)
         raise
     ranks.leave()
     return record
 
 
-def blame(folder: Path, error: Exception) -> None:
+def record_failure(folder: Path, error: Exception) -> None:
     """Enter why a run has failed. A process that has only lost another one leaves it to that one to say why."""
     if isinstance(error, LostError):
         said = read_status(folder)
         if said is None or (said.state, said.pid) != (RUNNING, os.getpid()):
             return
     with suppress(FileNotFoundError):  # the first process has failed too and leaves: it has tidied up what we write
-        end(folder, FAILED, told(error))
+        end(folder, FAILED, format_error(error))
 
 
-def enter(places: Places) -> None:
+def update_runs_csv(paths: Paths) -> None:
     """Write results/runs.csv again, a row a finished run."""
-    lock = FileLock(places.runs / ".locks" / "runs.csv.lock")  # or an older list could be written after a newer one
+    lock = FileLock(paths.runs / ".locks" / "runs.csv.lock")  # or an older list could be written after a newer one
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     with lock:
-        write_csv(places.results / "runs.csv", runs_table(list(finished(places.runs, "prune").values())))
+        write_csv(paths.results / "runs.csv", runs_table(list(finished(paths.runs, "prune").values())))
 
 
 def show_runs(records: list[dict[str, Any]], runs_dir: Path) -> None:

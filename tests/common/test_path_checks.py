@@ -14,7 +14,7 @@ from conftest import Answer, everything_in
 
 from prune_cli import cli
 from prune_cli.common.errors import RequestError
-from prune_cli.common.paths import (
+from prune_cli.common.path_checks import (
     check_data_folder,
     check_export,
     check_readable_folder,

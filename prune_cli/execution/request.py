@@ -9,7 +9,7 @@ from prune_cli.common.errors import ConfigError
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import TOP, single
 from prune_cli.config.schema import Settings
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 
 if TYPE_CHECKING:  # at run time it would bring torch in before the request is read
     from prune_cli.pipeline import Job
@@ -38,15 +38,15 @@ def check_used(words: Iterable[str], command: str) -> None:
             raise ConfigError(f"{command} has no use for {top}", word, hint)
 
 
-def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
+def settings_of(words: Iterable[str], paths: Paths, command: str) -> Settings:
     """The settings of the one run that was asked for. Raises RequestError, before torch is even imported where it can."""
     words = list(words)
     check_used(words, command)
     words = from_scratch(words) if command == "train" else words
-    point = single(words, Catalogue(places.configs), command)
+    point = single(words, Catalogue(paths.configs), command)
     from prune_cli.pipeline import check_effect, composer
 
-    made = composer(places)
+    made = composer(paths)
     if made.grid(point):
         name = f"experiment={point.choices['experiment']}"
         raise ConfigError("this experiment is a grid of runs", name, f"prune-cli sweep {name}")
@@ -55,12 +55,12 @@ def settings_of(words: Iterable[str], places: Places, command: str) -> Settings:
     return settings
 
 
-def job_of(words: Iterable[str], places: Places, command: str, fetch: bool = True) -> Job:
+def job_of(words: Iterable[str], paths: Paths, command: str, fetch: bool = True) -> Job:
     """The one run that was asked for, ready to start. Raises RequestError before any work starts."""
-    settings = settings_of(words, places, command)
-    from prune_cli.pipeline import Workshop
+    settings = settings_of(words, paths, command)
+    from prune_cli.pipeline import JobFactory
 
-    return Workshop(places, fetch).job(settings)
+    return JobFactory(paths, fetch).job(settings)
 
 
 def from_scratch(words: list[str]) -> list[str]:

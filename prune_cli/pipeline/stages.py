@@ -19,22 +19,22 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
+from prune_cli.pipeline.iterative import find_mask, turned
 from prune_cli.pipeline.job import Job, removable
-from prune_cli.pipeline.rounds import find_mask, turned
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.runs.files import (
     FILES,
     DamagedError,
     check,
-    read_sealed,
+    read_checksummed,
     sha256,
-    write_sealed,
+    write_checksummed,
     write_tensors,
 )
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import KEPT_MASK, SCORED, RunFolder, digest_of
 from prune_cli.scorers import Parameters, rounds_of
-from prune_cli.training.checkpoint import Keeper
+from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Row, fine_tune
 from prune_cli.training.trackers import Tracking
 from prune_cli.units.removal import weight_mask
@@ -50,18 +50,18 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     return model, removable(job, model)
 
 
-def keep_data(job: Job, places: Places) -> None:
+def keep_data(job: Job, paths: Paths) -> None:
     """Write the dataset where later runs find it sooner, if it is one that is made here and its folder takes it."""
     if not job.ranks.main:
         return
     try:
-        job.settings.dataset.build(places.data)
+        job.settings.dataset.build(paths.data)
     except OSError as error:  # e.g. a data folder of others
-        note(f"the dataset is made again each time, {places.data} does not take it: {error.strerror}")
+        note(f"the dataset is made again each time, {paths.data} does not take it: {error.strerror}")
 
 
 def choose_mask(
-    job: Job, model: nn.Module, parameters: Parameters, places: Places, folder: RunFolder
+    job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
 ) -> tuple[masks.Mask, dict[str, Any] | None]:
     """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask.
 
@@ -73,28 +73,26 @@ def choose_mask(
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
-    mask, scoring = job.ranks.lead(lambda: _found_mask(job, model, parameters, places, folder))
+    mask, scoring = job.ranks.run_on_main(lambda: _found_mask(job, model, parameters, paths, folder))
     return mask, scoring
 
 
 def _found_mask(
-    job: Job, model: nn.Module, parameters: Parameters, places: Places, folder: RunFolder
+    job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
 ) -> tuple[masks.Mask, dict[str, Any]]:
     found = _kept_mask(folder.path, parameters)
     if found is None:
-        found = _scored_mask(job, model, parameters, places)
+        found = _scored_mask(job, model, parameters, paths)
         _keep_mask(folder.path, *found)
     mask, scoring = found
-    return mask if job.ranks.world == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
+    return mask if job.ranks.world_size == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
 
 
-def _scored_mask(
-    job: Job, model: nn.Module, parameters: Parameters, places: Places
-) -> tuple[masks.Mask, dict[str, Any]]:
+def _scored_mask(job: Job, model: nn.Module, parameters: Parameters, paths: Paths) -> tuple[masks.Mask, dict[str, Any]]:
     wanted, inverted = _selection(job), job.settings.control.kind == "inverted"
     if rounds_of(job.settings.scorer) > 1:
         return _mask_in_rounds(job, model, parameters, wanted | {"inverted": inverted})
-    scores, record = find_scores(job, model, parameters, places)
+    scores, record = find_scores(job, model, parameters, paths)
     return masks.select(turned(scores) if inverted else scores, **wanted), {
         key: record[key] for key in ("hash", *SCORING)
     }
@@ -102,13 +100,13 @@ def _scored_mask(
 
 def _keep_mask(folder: Path, mask: masks.Mask, scoring: dict[str, Any]) -> None:
     write_tensors(folder / KEPT_MASK, mask)
-    write_sealed(folder / SCORED, {"scoring": scoring, FILES: {KEPT_MASK: sha256(folder / KEPT_MASK)}})
+    write_checksummed(folder / SCORED, {"scoring": scoring, FILES: {KEPT_MASK: sha256(folder / KEPT_MASK)}})
 
 
 def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, dict[str, Any]] | None:
     """The mask of an earlier attempt at this run, if it can be believed."""
     try:
-        record = read_sealed(folder / SCORED)
+        record = read_checksummed(folder / SCORED)
         check(folder / KEPT_MASK, digest_of(record, KEPT_MASK))
     except (FileNotFoundError, DamagedError):
         return None
@@ -154,7 +152,7 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
 
     Raises PruneCliError where the processes of a run do not have the same mask.
     """
-    if job.ranks.world > 1:
+    if job.ranks.world_size > 1:
         job.ranks.check_same(masks.digest(mask), "their masks")
     zeroed = weight_mask(model, mask, job.placement)
     masks.apply({name: model.get_parameter(name) for name in zeroed}, zeroed)
@@ -167,12 +165,12 @@ def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunF
     All processes begin with the first one's weights, and each draws dropout and the like for itself.
     """
     settings, ranks = job.settings, job.ranks
-    keeper = Keeper(folder.path, settings.compute.checkpoint_steps) if folder else None
-    ranks.copy(model.state_dict().values())
+    checkpointer = Checkpointer(folder.path, settings.compute.checkpoint_steps) if folder else None
+    ranks.broadcast(model.state_dict().values())
     purpose = ("train", ranks.rank) if ranks.rank else ("train",)
     with _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
         precision = settings.compute.precision
-        return fine_tune(model, mask, settings.recipe, feed(job), precision, title, keeper, tracking)
+        return fine_tune(model, mask, settings.recipe, feed(job), precision, title, checkpointer, tracking)
 
 
 def _tracking(job: Job, title: str, folder: RunFolder | None) -> Tracking:

@@ -11,16 +11,16 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import axis, parse
 from prune_cli.config.schema import Point, Settings
 from prune_cli.models.registry import untrained
-from prune_cli.runs.places import Places
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
-from prune_cli.sweeps.plan import SCRATCH, expand, references, with_grid
+from prune_cli.sweeps.points import SCRATCH, expand, references, with_grid
 
 Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
 
 
-def settings_of(
+def grid_settings(
     words: Iterable[str],
-    places: Places,
+    paths: Paths,
     with_references: bool = False,
     otherwise: Callable[[Settings], Mapping[str, list[Any]]] | None = None,
 ) -> list[Settings]:
@@ -28,7 +28,7 @@ def settings_of(
 
     otherwise: the axes where neither the words nor an experiment have any, found from the one run that was typed.
     """
-    catalogue, composer = Catalogue(places.configs), pipeline.composer(places)
+    catalogue, composer = Catalogue(paths.configs), pipeline.composer(paths)
     fixed, typed = parse(words, catalogue)
     if "experiment" in typed:
         first = typed["experiment"][0].choices.get("experiment", "null")
@@ -48,32 +48,32 @@ def _from_scratch(settings: Settings) -> Point:
     return SCRATCH | Point(values={f"model.{name}": value for name, value in untrained(settings.model).items()})
 
 
-def check_words(words: Iterable[str], points: Sequence[Settings], places: Places) -> None:
+def check_words(words: Iterable[str], points: Sequence[Settings], paths: Paths) -> None:
     """Raise RequestError for a word that changes nothing in any of the points."""
-    fixed, axes = parse(words, Catalogue(places.configs))
+    fixed, axes = parse(words, Catalogue(paths.configs))
     pipeline.check_effect([*fixed.values, *axes], points)
 
 
-def plan(
-    words: Iterable[str], places: Places, with_references: bool = False, fetch: bool = True, here: bool = True
+def plan_sweep(
+    words: Iterable[str], paths: Paths, with_references: bool = False, fetch: bool = True, here: bool = True
 ) -> Planned:
-    """The jobs of a sweep by hash, each once; fetch, here: see pipeline.Workshop. Raises RequestError."""
+    """The jobs of a sweep by hash, each once; fetch, here: see pipeline.JobFactory. Raises RequestError."""
     words = list(words)
-    points = settings_of(words, places, with_references)
-    check_words(words, points, places)
-    return jobs_of(points, places, "prune", fetch, here)
+    points = grid_settings(words, paths, with_references)
+    check_words(words, points, paths)
+    return jobs_of(points, paths, "prune", fetch, here)
 
 
-def jobs_of(points: Iterable[Settings], places: Places, kind: str, fetch: bool = True, here: bool = True) -> Planned:
+def jobs_of(points: Iterable[Settings], paths: Paths, kind: str, fetch: bool = True, here: bool = True) -> Planned:
     """The jobs of points that are runs of this kind, by hash, each once.
 
     Raises RequestError, and PruneCliError where such a run is finished but its record is damaged.
     """
-    workshop = pipeline.Workshop(places, fetch, here)
+    factory = pipeline.JobFactory(paths, fetch, here)
     planned: Planned = {}
     for settings in points:
-        job = workshop.job(settings)
-        found = pipeline.describe(job, kind, *workshop.outline(job))
-        RunFolder.of(places.runs, kind, found["identity"]).manifest()
+        job = factory.job(settings)
+        found = pipeline.describe(job, kind, *factory.outline(job))
+        RunFolder.of(paths.runs, kind, found["identity"]).manifest()
         planned.setdefault(found["hash"], (job, found))
     return planned

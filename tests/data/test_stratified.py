@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.data.shares import check_validation, hold_out, only
 from prune_cli.data.splits import AnySplit, FileSplit, Split
+from prune_cli.data.stratified import check_validation, hold_out, only
 
 COUNTS = [50, 30, 20]
 GOLDEN = [0, 10, 15, 38, 41, 43, 67, 73, 77, 78]  # of the first release
@@ -28,7 +28,7 @@ def in_files() -> FileSplit:
 BOTH = pytest.mark.parametrize("split", [in_memory(), in_files()], ids=["in memory", "in files"])
 
 
-def places(split: AnySplit | None) -> list[int]:
+def indices(split: AnySplit | None) -> list[int]:
     """Which of the hundred are in it."""
     assert split is not None
     return [int(path) for path in split.paths] if isinstance(split, FileSplit) else split.images_NCHW.flatten().tolist()
@@ -43,21 +43,21 @@ def a_class(split: AnySplit | None) -> list[int]:
 def test_a_share_is_stratified_and_both_parts_keep_their_order(split: AnySplit) -> None:
     kept, held = hold_out(split, 0.1, "name")
     assert (a_class(kept), a_class(held)) == ([45, 27, 18], [5, 3, 2])
-    assert places(kept) == sorted(places(kept))
-    assert sorted(places(kept) + places(held)) == list(range(100))
+    assert indices(kept) == sorted(indices(kept))
+    assert sorted(indices(kept) + indices(held)) == list(range(100))
     for part in (kept, held):
         assert part is not None
-        assert part.labels_N.tolist() == [split.labels_N[place] for place in places(part)]
+        assert part.labels_N.tolist() == [split.labels_N[index] for index in indices(part)]
 
 
 def test_both_kinds_of_split_draw_the_same_and_each_dataset_and_purpose_its_own() -> None:
     draws = [hold_out(in_memory(), 0.1, *to)[1] for to in (["a"], ["b"], ["a", "test"])]
-    assert len({tuple(places(held)) for held in draws}) == 3
-    assert places(hold_out(in_files(), 0.1, "a")[1]) == places(draws[0])
+    assert len({tuple(indices(held)) for held in draws}) == 3
+    assert indices(hold_out(in_files(), 0.1, "a")[1]) == indices(draws[0])
 
 
 def test_the_golden_draw() -> None:
-    assert places(hold_out(in_memory(), 0.1, "fashion_mnist")[1]) == GOLDEN
+    assert indices(hold_out(in_memory(), 0.1, "fashion_mnist")[1]) == GOLDEN
 
 
 @BOTH
@@ -87,14 +87,14 @@ def test_so_many_images_are_drawn_in_proportion_to_the_classes(
 ) -> None:
     drawn = only(split, images, "name")
     assert a_class(drawn) == counts
-    assert places(drawn) == sorted(places(drawn))
-    assert places(drawn) == places(only(split, images, "name"))
+    assert indices(drawn) == sorted(indices(drawn))
+    assert indices(drawn) == indices(only(split, images, "name"))
 
 
 def test_fewer_images_are_among_more_and_are_not_the_first_ones() -> None:
-    ten, forty = places(only(in_memory(), 10, "name")), places(only(in_memory(), 40, "name"))
+    ten, forty = indices(only(in_memory(), 10, "name")), indices(only(in_memory(), 40, "name"))
     assert set(ten) < set(forty)
-    assert forty != places(only(in_memory(), 40, "other"))
+    assert forty != indices(only(in_memory(), 40, "other"))
 
 
 @pytest.mark.parametrize("images", [0, -5, 101])
@@ -107,4 +107,4 @@ def test_the_place_of_an_image_may_be_a_number_or_a_mask() -> None:
     for split in (in_memory(), in_files()):
         mask = torch.zeros(100, dtype=torch.bool)
         mask[[3, 90]] = True
-        assert places(split.take(mask)) == places(split.take(torch.tensor([3, 90]))) == [3, 90]
+        assert indices(split.take(mask)) == indices(split.take(torch.tensor([3, 90]))) == [3, 90]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_cli.common.errors import NumericalError, RequestError
 from prune_cli.units import dynamics
-from prune_cli.units.dynamics import (
+from prune_cli.units.lyapunov import (
     Step,
     cycles,
     drifts,

@@ -1,0 +1,1 @@
+"""From the words that were typed to runs that are finished: what several subcommands share."""

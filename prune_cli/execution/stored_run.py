@@ -1,0 +1,65 @@
+"""A finished run, opened again: its model with the weights that were stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from prune_cli import pipeline
+from prune_cli.common.errors import PruneCliError
+from prune_cli.config.schema import Settings
+from prune_cli.masks.allocate import Sparsity
+from prune_cli.models.registry import untrained
+from prune_cli.models.weights import restore
+from prune_cli.runs.paths import Paths
+from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
+from prune_cli.units.removal import weight_mask
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run, opened: its folder, its record, its job without the files that it started from, and its model."""
+
+    folder: Path
+    record: dict[str, Any]
+    job: pipeline.Job
+    model: nn.Module
+
+
+def open_run(run: str, paths: Paths) -> StoredRun:
+    """Open a finished run, named by its folder or the start of its hash.
+
+    Raises RequestError for an unknown run or other data, PruneCliError where its images would be prepared otherwise or
+    the model holds a weight that its mask removed.
+    """
+    folder = find(paths.runs, run)
+    record = read_manifest(folder) or {}
+    settings = pipeline.composer(paths).from_plain(record["config"])
+    job = pipeline.JobFactory(paths).job(_without_files(settings))
+    if job.data_digest != record["data_digest"]:
+        raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
+    if record.get("input", now := pipeline.input_of(job)) != now:
+        hint = f"timm {record['versions']['timm']}, as the run had"
+        raise PruneCliError("this timm prepares images otherwise than that of the run", str(folder), hint)
+    pipeline.keep_data(job, paths)
+    model, _ = pipeline.build_model(job)
+    restore(model, part_of(folder, record, "model.safetensors"))
+    _check_zeros(model, folder, record)
+    return StoredRun(folder, record, job, model)
+
+
+def _without_files(settings: Settings) -> Settings:
+    """The settings without the files that the run started from: the stored model takes their place, and nothing is scored."""
+    model = replace(settings.model, **untrained(settings.model))
+    return replace(settings, model=model, mask=None, sparsity=Sparsity(0.0))
+
+
+def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
+    removal = record.get("removal", "weights")
+    mask = {} if record["method"] == "dense" else tensors_of(folder, record, "mask.safetensors")
+    for name, keep in weight_mask(model, mask, None if removal == "weights" else removal).items():
+        if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
+            raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")
