@@ -1,0 +1,26 @@
+"""`prune-cli ls`: what can be typed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prune_cli.cli.app import Output, command
+from prune_cli.cli.options import CONFIGS
+from prune_cli.common.terminal import print_table
+from prune_cli.runs.paths import Paths
+
+
+@command("ls", "ls", "ls scorer", "ls model --json")
+def ls(
+    group: Annotated[str | None, typer.Argument(help="A config group.", show_default=False)] = None,
+    *,
+    paths: Annotated[Paths, CONFIGS],
+) -> Output:
+    """List the config groups, or the options of one."""
+    from prune_cli.commands.ls import as_json
+    from prune_cli.commands.ls import ls as rows_of
+
+    rows = rows_of(group, paths)
+    return Output(lambda: as_json(group, paths), lambda: print_table("", (group or "group", "what it is"), rows))
