@@ -16,6 +16,7 @@ from prune_cli.common.statistics import holm, mean_interval, p_of_zero_mean
 SHOWN = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares removed that are compared and printed
 CASE = ["dataset", "placement", "steps", "fraction"]  # what one comparison is made of, over models
 LEVEL = 0.95
+DIGITS = 9  # of a difference [points]
 
 
 def claims(table: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.DataFrame:
@@ -27,7 +28,9 @@ def claims(table: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.DataFrame:
 
     low, high: the 95 % interval by Student's t. p: of a mean of 0. One claim in one dataset is a family of `family` comparisons
     (placements × steps × shares removed): p_holm is p after Holm (1979), and low_holm, high_holm the interval at the level
-    at which Holm's procedure tests this comparison. n: models; one has neither interval nor p (NaN).
+    at which Holm's procedure tests this comparison, or at which it has stopped: 0 lies in it where p_holm is above 0.05.
+    n: models; one has neither interval nor p (NaN). Differences are rounded to DIGITS, far finer than one clip: models that
+    differ by as much then do so exactly, and rounding is no spread.
     """
     wide = table[table.fraction.isin(SHOWN)].pivot_table(
         index=[*CASE, "run"], columns=["measure", "keep"], values="accuracy", sort=False
@@ -35,7 +38,7 @@ def claims(table: pd.DataFrame, baselines: Sequence[str] = ()) -> pd.DataFrame:
     rows = [
         {"claim": claim, **dict(zip(CASE, key, strict=True)), "differences": list(values)}  # type: ignore[arg-type]
         for claim, difference in _differences(wide, baselines)
-        for key, values in difference.dropna().groupby(level=CASE, sort=False)
+        for key, values in difference.dropna().round(DIGITS).groupby(level=CASE, sort=False)
     ]
     found = pd.DataFrame(rows, columns=["claim", *CASE, "differences"])
     families = [_family(own) for _, own in found.groupby(["claim", "dataset"], sort=False)]

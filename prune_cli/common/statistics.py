@@ -30,15 +30,19 @@ def p_of_zero_mean(values: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float], alpha: float = 0.05) -> tuple[list[float], list[float]]:
-    """p of several comparisons after Holm's correction (1979), and the level at which each of them was tested.
+    """p of several comparisons after Holm's correction (1979), and the level of the interval that agrees with each.
 
-    The k-th smallest of m (k from 1) is tested at alpha / (m - k + 1); its adjusted p is the largest of those up to it,
-    each times m - k + 1, and 1 at most: below alpha where the procedure rejects. A NaN stays one, and counts as the largest.
+    The k-th smallest of m (k from 1) is tested at alpha / (m - k + 1), and the procedure stops at the first that it does
+    not reject: the level of all later ones is that of the stop, so that an interval at it holds what was not rejected. The
+    adjusted p is the largest of those up to it, each times m - k + 1, and 1 at most: alpha or less where the procedure
+    rejects. A NaN stays one, counts as the largest and stops the procedure.
     """
-    m, largest = len(p_values), 0.0
+    m, largest, level = len(p_values), 0.0, alpha
     adjusted, levels = [nan] * m, [alpha] * m
     for rank, index in enumerate(sorted(range(m), key=lambda i: (isnan(p_values[i]), p_values[i]))):
+        if largest <= alpha:  # all before it were rejected
+            level = alpha / (m - rank)
         largest = max(largest, min(1.0, p_values[index] * (m - rank)))
         adjusted[index] = nan if isnan(p_values[index]) else largest
-        levels[index] = alpha / (m - rank)
+        levels[index] = level
     return adjusted, levels
