@@ -98,7 +98,8 @@ class Recipe:
         """The recipe that a run is called by, of all that have its result. Without an epoch it is that of recipe=none."""
         if not self.epochs:
             return Recipe(epochs=0, min_lr=1e-5, smoke=self.smoke, test_images=self.test_images)
-        return self if self.cutmix_alpha else replace(self, cutmix_prob=1.0)
+        used = self if self.cutmix_alpha else replace(self, cutmix_prob=1.0)
+        return used if self.warmup_epochs else replace(used, warmup_lr=0.0)
 
     @property
     def idle(self) -> dict[str, str]:

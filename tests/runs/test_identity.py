@@ -166,6 +166,13 @@ def test_how_often_is_mixed_counts_where_there_is_mixing(kind: str) -> None:
     assert name(kind, mixed, "recipe.cutmix_prob=0.5") != name(kind, mixed)
 
 
+@pytest.mark.parametrize("kind", ["prune", "train"])
+def test_the_rate_of_the_warm_up_counts_where_there_is_one(kind: str) -> None:
+    none = "recipe.warmup_epochs=0"
+    assert name(kind, none, "recipe.warmup_lr=0.5") == name(kind, none, "recipe.warmup_lr=0") == name(kind, none)
+    assert name(kind, "recipe.warmup_lr=0.5") != name(kind)
+
+
 MOBILE = ("model=timm", "model.arch=mobilenetv3_large_100")
 TAGGED = ("model=timm", "model.arch=mobilenetv3_large_100.miil_in21k")  # other mean and std than the default tag
 
