@@ -32,6 +32,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
     found = open_run(run, paths)
     _check(found)
     mask = tensors_of(found.folder, found.record, "mask.safetensors")
+    test, precision = pipeline.evaluation_batches(found.job, "test"), found.job.settings.compute.precision
     small = smaller(found.model, mask)
     difference = _difference(found, small)
     write_tensors(to, small.state_dict())
@@ -44,7 +45,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         "bytes_before": (found.folder / "model.safetensors").stat().st_size,
         "bytes": to.stat().st_size,
         "accuracy_recorded": found.record["accuracy_last"],
-        "accuracy": evaluate(small, pipeline.evaluation_batches(found.job, "test")).accuracy,
+        "accuracy": evaluate(small, test, precision).accuracy,
         "largest_difference": difference,
         "file": str(to),
     }

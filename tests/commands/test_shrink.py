@@ -48,6 +48,23 @@ def test_a_fine_tuned_run_can_be_shrunk(run: Run) -> None:
     assert (found["units"], found["accuracy"]) == (3, found["accuracy_recorded"])
 
 
+def test_the_smaller_lstm_is_measured_in_the_precision_of_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prune_cli.commands import shrink as command
+    from prune_cli.training.evaluate import evaluate
+
+    asked: list[tuple] = []
+
+    def told(model: torch.nn.Module, batches: object, *precision: str) -> object:
+        asked.append(precision)
+        return evaluate(model, batches, *precision)  # type: ignore[arg-type]
+
+    name = pruned(run, *TE, "compute.precision=bf16")
+    monkeypatch.setattr(command, "evaluate", told)
+    found = run("shrink", name, "--json").json
+    assert asked == [("bf16",)]
+    assert found["accuracy"] == found["accuracy_recorded"]
+
+
 def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
     run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
