@@ -6,8 +6,9 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,19 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One machine-readable object on stdout."""
+    """One machine-readable object on stdout; null for a number that JSON does not have (NaN, infinity)."""
     narrow = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # letters that it lacks become \uXXXX
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=narrow, default=str) + "\n")
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=narrow, allow_nan=False, default=str)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The value, at any depth None for a float that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
