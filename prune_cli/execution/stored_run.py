@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from prune_cli import pipeline
-from prune_cli.common.errors import PruneCliError
+from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
@@ -32,11 +32,13 @@ class StoredRun:
 def open_run(run: str, paths: Paths) -> StoredRun:
     """Open a finished run, named by its folder or the start of its hash.
 
-    Raises RequestError for an unknown run or other data, PruneCliError where its images would be prepared otherwise or
-    the model holds a weight that its mask removed.
+    Raises RequestError for an unknown run or one that stored no model, PruneCliError where its data are others, its images
+    would be prepared otherwise or the model holds a weight that its mask removed.
     """
     folder = find(paths.runs, run)
     record = read_manifest(folder) or {}
+    if "accuracy_last" not in record:  # scores, or an ablation
+        raise RequestError("no model was stored in this run", str(folder), "a run of prune or train: ls runs/prune")
     settings = pipeline.composer(paths).from_plain(record["config"])
     job = pipeline.JobFactory(paths).job(_without_files(settings))
     if job.data_digest != record["data_digest"]:

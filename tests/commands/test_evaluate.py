@@ -76,3 +76,14 @@ def test_a_timm_that_prepares_images_otherwise_measures_nothing(run: Run, monkey
     assert answer.code == 1
     assert "prepares images otherwise" in answer.err
     assert f"timm {record['versions']['timm']}" in answer.err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "shrink"])
+@pytest.mark.parametrize("kind", ["score", "ablate"])
+def test_a_run_that_stored_no_model_is_refused_in_plain_words(run: Run, here: Path, command: str, kind: str) -> None:
+    folder = here / "runs" / kind / "123412341234"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"hash": "123412341234", "config": {}}')
+    answer = run(command, str(folder))
+    assert answer.code == 2
+    assert answer.lines[0] == "error: no model was stored in this run"
