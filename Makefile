@@ -20,7 +20,7 @@ MEASURES := scorer=transfer_entropy,mutual_information scorer.source=output,labe
 TEXTURE_CLIPS := dataset.train_clips_per_class=4000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data fashion-mnist latex prune sweep study video study-video table1 table2 pretrain pretrain-scales pretrain-video lint format test test-all bench clean
+.PHONY: help setup demo data fashion-mnist latex prune sweep study video study-video table1 table2 pretrain pretrain-scales pretrain-video lint format test test-all docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -56,7 +56,7 @@ prune: setup ## One run: make prune ARGS="scorer=snip sparsity=95"
 sweep: setup ## Five methods at three sparsities, two seeds, or ARGS
 	$(BIN)/prune-cli sweep $(or $(ARGS),experiment=rivals_micro)
 
-study: setup ## The README's tables and drift figures on a laptop, into docs/study (about 2 hours on 2 idle cores)
+study: setup ## The tables and drift figures of the results' pages on a laptop, into docs/study (about 2 hours on 2 idle cores)
 	$(BIN)/prune-cli sweep experiment=table1_micro --results-dir docs/study/table1_micro
 	$(BIN)/prune-cli sweep experiment=table2_micro --results-dir docs/study/table2_micro
 	set -e; for model in $(MICRO); do \
@@ -68,7 +68,7 @@ video: setup ## The video half: both datasets, Figure 4 from packaged weights, u
 	$(BIN)/prune-cli ablate model=lstm128 dataset=action_mnist,uiuc_video --results-dir results/video
 	$(BIN)/prune-cli sweep experiment=units --results-dir results/video
 
-study-video: setup ## The README's Figure 4 over five training seeds, into docs/study/video (about 3 hours on 2 idle cores)
+study-video: setup ## Figure 4 of the results' pages over five training seeds, into docs/study/video (about 3 hours on 2 idle cores)
 	$(BIN)/prune-cli ablate model=lstm128 dataset=action_mnist model.weights=random recipe.epochs=5 seed=$(SEEDS) \
 	  $(MEASURES) compute.threads=1 --results-dir docs/study/video/action_mnist
 	$(BIN)/prune-cli ablate model=lstm128 dataset=uiuc_video $(TEXTURE_CLIPS) model.weights=random recipe=recurrent \
@@ -111,6 +111,10 @@ test: setup ## The tests, two at a time: a few minutes
 test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times, LaTeX (make latex)
 	$(BIN)/python -m pytest -m '' --numprocesses 2 --dist worksteal $(ARGS)
 
+docs: setup ## The pages under docs/ as a site, in site/, from what is here alone; a broken link or anchor fails
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/select_global.py
@@ -121,4 +125,4 @@ bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, bui
 	$(BIN)/python benchmarks/planning.py
 
 clean: ## Remove what was built, but neither runs, results, data nor the virtual environment
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""What the README, the docs and the help show works as it stands there.
+"""What the README, the pages under docs/ and the help show works as it stands there.
 
 Python is executed and YAML composed. Commands are parsed, with their options, and what is typed as KEY=VALUE is composed
 to settings, as the command does before it looks at any data; names in capitals (RUN, HASH, DIR, FOLDER, PATH, IMAGENET,
@@ -31,7 +31,9 @@ from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "datasets").glob("*/README.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "datasets").glob("*/README.md"))
+API, EXTENDING = ROOT / "docs/api.md", ROOT / "docs/extending.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 SINGLE = ("score", "prune", "train", "build-data")  # commands of one run
 COMMAND: Any = typer.main.get_command(app)
@@ -130,8 +132,8 @@ def test_python_runs_as_it_stands(code: str) -> None:
     assert executed(code)
 
 
-def test_what_the_python_section_says_of_its_results() -> None:
-    found = executed(next(code for code in blocks(PAGES[0], "python") if "find_mask" in code))
+def test_what_the_python_page_says_of_its_results() -> None:
+    found = executed(next(code for code in blocks(API, "python") if "find_mask" in code))
     kept = 300 * 784 - round(0.98 * 300 * 784)
     assert (int(found["mask"]["1.weight"].sum()), int(found["model"][1].weight.count_nonzero())) == (kept, kept)
     assert found["scores"]["1.weight"].shape == (300, 784)
@@ -140,14 +142,14 @@ def test_what_the_python_section_says_of_its_results() -> None:
 
 @pytest.mark.usefixtures("own_scorers")
 def test_the_scorer_that_it_adds_is_a_whole_scorer(tmp_path: Path) -> None:
-    executed(next(code for code in blocks(PAGES[0], "python") if "@scorers.register" in code))
+    executed(next(code for code in blocks(EXTENDING, "python") if "@scorers.register" in code))
     model = nn.Linear(3, 2)
     batch = (torch.ones(4, 3), torch.tensor([0, 1, 0, 0]))
     scores = scorers.build("movement")(model, [batch], {"weight": model.weight})
     loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
     expected = -torch.autograd.grad(loss, model.weight)[0] * model.weight
     torch.testing.assert_close(scores["weight"], expected.detach())
-    (text,) = blocks(PAGES[0], "yaml")
+    (text,) = blocks(EXTENDING, "yaml")
     (tmp_path / "scorer").mkdir()
     (tmp_path / "scorer/movement.yaml").write_text(text)
     assert yaml.safe_load(text) == {"name": "movement"}
