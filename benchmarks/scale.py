@@ -25,7 +25,6 @@ from prune_cli.execution.grid import grid_settings
 from prune_cli.masks.allocate import kept_total
 from prune_cli.models.prunable import prunable
 from prune_cli.runs.paths import Paths
-from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import PLACE, footprint
 
 EXPERIMENTS = {"Table 1": "table1", "Table 2": "table2"}
@@ -135,7 +134,7 @@ class Run:
     def scoring(self) -> dict[str, int]:
         """The bytes of its scores, by what they depend on: not by the sparsity."""
         settings = self.settings
-        if rounds_of(settings.scorer) > 1:
+        if settings.scorer.rounds > 1:
             return {}
         return {repr((settings.model, settings.dataset, settings.scorer, settings.seed)): self.bytes["score_file"]}
 

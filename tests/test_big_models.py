@@ -23,7 +23,7 @@ from prune_cli.scorers import scorers as registry
 Run = Callable[..., object]
 BIG = ("vit_b16", "vit_l16", "mixer_b16", "mixer_l16", "poolformer_m36", "poolformer_m48")
 ROUNDS = {"synflow": 2, "force": 2}
-OF_WEIGHTS = [name for name, cls in registry.classes.items() if "weights" in scorers.scores_of(cls())]
+OF_WEIGHTS = [name for name, cls in registry.classes.items() if "weights" in cls.scores]
 CASES = [
     pytest.param("vit_b16", 32, id="vit_b16-32"),
     *(pytest.param(name, None, marks=pytest.mark.slow, id=f"{name}-224") for name in BIG),

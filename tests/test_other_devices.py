@@ -90,8 +90,8 @@ def test_a_model_there_has_its_gradients_there(device: torch.device) -> None:
         model(torch.ones(1, 2))
 
 
-WEIGHT_SCORERS = [name for name, cls in registry.classes.items() if "weights" in scorers.scores_of(cls())]
-UNIT_SCORERS = [name for name, cls in registry.classes.items() if "units" in scorers.scores_of(cls())]
+WEIGHT_SCORERS = [name for name, cls in registry.classes.items() if "weights" in cls.scores]
+UNIT_SCORERS = [name for name, cls in registry.classes.items() if "units" in cls.scores]
 VARIANTS = [(name, {}) for name in UNIT_SCORERS] + [
     ("transfer_entropy", {"source": "output", "binning": "quantile", "surrogates": 3}),
     ("mutual_information", {"miller_madow": True, "surrogates": 3}),
@@ -225,13 +225,13 @@ def chosen(device: torch.device, monkeypatch: pytest.MonkeyPatch, one_thread: No
 
 def options_of(name: str) -> list[str]:
     """Fewer rounds than the method's own, where it has some."""
-    return [f"scorer={name}", *(["scorer.rounds=2"] if scorers.rounds_of(registry.classes[name]()) > 1 else [])]
+    return [f"scorer={name}", *(["scorer.rounds=2"] if registry.classes[name]().rounds > 1 else [])]
 
 
 @pytest.mark.parametrize("name", WEIGHT_SCORERS)
 @pytest.mark.usefixtures("chosen")
 def test_a_scoring_run_of_weights(name: str, run: Run) -> None:
-    few = ("scoring.batch_size=4",) if getattr(registry.classes[name], "sees_data", True) else ()
+    few = ("scoring.batch_size=4",) if registry.classes[name].sees_data else ()
     assert typed(run, "score", *options_of(name), *few)["images"]
 
 

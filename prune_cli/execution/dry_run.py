@@ -12,7 +12,6 @@ from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
-from prune_cli.scorers import rounds_of
 from prune_cli.training.memory import footprint
 from prune_cli.units.removal import readers_of
 
@@ -30,7 +29,7 @@ def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     size = footprint(model, weights, count - removed, job.settings.recipe)
     if job.placement is not None:
         size |= {"mask_file": found["prunable"], "score_file": 4 * found["prunable"]}
-    if job.method in ("dense", "mask") or rounds_of(job.settings.scorer) > 1:
+    if job.method in ("dense", "mask") or job.settings.scorer.rounds > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
         "config": job.settings.plain,

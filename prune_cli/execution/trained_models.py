@@ -145,7 +145,7 @@ def _check(subject: TrainedModel) -> None:
     """Raise RequestError where a measure is none or is there twice, or where a job of the subject cannot be made."""
     names = [measure_name(settings.scorer) for settings in subject.measures]
     for settings in subject.measures:
-        if not hasattr(settings.scorer, "measures"):
+        if not settings.scorer.measures_units:
             raise RequestError(f"{settings.scorer.name} measures no units", f"scorer={settings.scorer.name}", MEASURES)
     if len(set(names)) < len(names):
         what = "a measure is taken once for each model, and its orders go both ways"

@@ -12,7 +12,6 @@ from prune_cli.common.random import generator
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.data.loading import Batch, Loader
 from prune_cli.pipeline.job import Job
-from prune_cli.scorers import batches_of
 from prune_cli.training.loop import Feed
 from prune_cli.training.mixing import cut_and_mixed
 
@@ -63,7 +62,7 @@ def scoring_batches(job: Job) -> ScoringBatches:
     """
     options = job.scoring
     loader = _loader(job, "train", options.batch_size)
-    batches = batches_of(job.settings.scorer) if options.batches is None else options.batches
+    batches = job.settings.scorer.scoring_batches if options.batches is None else options.batches
     order = loader.shuffled(job.settings.seed, "scoring")[: batches * options.batch_size]
     found = ScoringBatches(loader, order, options.micro_batch or options.batch_size)
     next(iter(found), None)

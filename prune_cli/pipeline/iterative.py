@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_cli import masks
-from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable, rounds_of
+from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable
 
 NEVER = float("-inf")  # the score of a weight that an earlier round removed
 
@@ -33,7 +33,7 @@ def find_mask(
     alone. The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
     inverted keeps the lowest scores instead. The model is left as it was.
     """
-    rounds = rounds_of(scorer)
+    rounds = scorer.rounds
     size = sum(p.numel() for p in parameters.values())
 
     def choose(scores: Scores, number: int) -> masks.Mask:
@@ -78,7 +78,7 @@ def _score(
     originals: Mapping[str, Tensor],
     mask: Mapping[str, Tensor],
 ) -> Scores:
-    if getattr(scorer, "allows_regrowth", False):
+    if scorer.allows_regrowth:
         return scorer(model, batches, parameters, originals)  # type: ignore[call-arg]
     scores = scorer(model, batches, parameters)
     for name, keep in mask.items():

@@ -28,7 +28,7 @@ from prune_cli.pipeline.validation import check_fit, check_processes, implied, p
 from prune_cli.runs.files import is_file
 from prune_cli.runs.identity import changed_options, versioned_options
 from prune_cli.runs.paths import Paths
-from prune_cli.scorers import batches_of, scorers, sees_data
+from prune_cli.scorers import scorers
 from prune_cli.training.recipe import Recipe
 from prune_cli.units.removal import Removal, units
 
@@ -73,9 +73,9 @@ class Job:
     def scoring(self) -> Scoring:
         """What is scored on: the default where the scorer sees no data; `batches` open where it wants as many anyway."""
         settings = self.settings
-        if not sees_data(settings.scorer):
+        if not settings.scorer.sees_data:
             return Scoring()
-        as_wanted = settings.scoring.batches == batches_of(settings.scorer)
+        as_wanted = settings.scoring.batches == settings.scorer.scoring_batches
         return replace(settings.scoring, batches=None) if as_wanted else settings.scoring
 
     @property

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from prune_cli.common.device import device_for_float64, peak_memory
 from prune_cli.common.terminal import note
@@ -43,7 +42,7 @@ def find_scores(job: Job, model: nn.Module, parameters: Parameters, paths: Paths
 
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
     batches = scoring_batches(job)
-    of_units = hasattr(job.settings.scorer, "measures")
+    of_units = job.settings.scorer.measures_units
     name, measure = ("units.csv", _measure_units) if of_units else ("layers.csv", _scores_with_quantiles)
     scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
     check_no_nan(scores)
@@ -67,7 +66,7 @@ def _scores_with_quantiles(
 ) -> tuple[Scores, pd.DataFrame, float]:
     """The scores, the spread of each of their terms a tensor, and the seconds that the scorer itself took."""
     scores, rows, aside, start = {}, [], 0.0, time.perf_counter()
-    for name, terms in _terms(scorer, model, batches, parameters):
+    for name, terms in scorer.terms(model, batches, parameters):
         paused = time.perf_counter()
         rows.append(quantile_row(name, terms))
         aside += time.perf_counter() - paused
@@ -86,13 +85,3 @@ def _measure_units(
         pd.DataFrame({"layer": name, **{of: t.cpu().numpy() for of, t in m.items()}}) for name, m in measured.items()
     ]
     return scores, pd.concat(rows).rename_axis("unit").reset_index(), seconds
-
-
-def _terms(
-    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """The terms of a score that is a sum, tensor by tensor; of any other score the score itself."""
-    if hasattr(scorer, "terms"):
-        yield from scorer.terms(model, batches, parameters)
-    else:
-        yield from ((name, {"score": score}) for name, score in scorer(model, batches, parameters).items())

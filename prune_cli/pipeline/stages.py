@@ -33,7 +33,7 @@ from prune_cli.runs.files import (
 )
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import KEPT_MASK, SCORED, RunFolder, digest_of
-from prune_cli.scorers import Parameters, rounds_of
+from prune_cli.scorers import Parameters
 from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Row, fine_tune
 from prune_cli.training.trackers import Tracking
@@ -90,7 +90,7 @@ def _found_mask(
 
 def _scored_mask(job: Job, model: nn.Module, parameters: Parameters, paths: Paths) -> tuple[masks.Mask, dict[str, Any]]:
     wanted, inverted = _selection(job), job.settings.control.kind == "inverted"
-    if rounds_of(job.settings.scorer) > 1:
+    if job.settings.scorer.rounds > 1:
         return _mask_in_rounds(job, model, parameters, wanted | {"inverted": inverted})
     scores, record = find_scores(job, model, parameters, paths)
     return masks.select(turned(scores) if inverted else scores, **wanted), {

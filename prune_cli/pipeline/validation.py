@@ -10,7 +10,6 @@ from torch import nn
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.models.registry import ClipInput
-from prune_cli.scorers import scores_of, sees_data
 from prune_cli.training.trackers import check_trackers
 
 OF_UNITS = ("none", "shuffle", "layerwise_random", "inverted")  # the controls that mean something for units
@@ -21,8 +20,8 @@ def placement_of(settings: Settings) -> str | None:
     """Where a removed unit falls silent; None where single weights are removed."""
     kind = settings.removal.kind
     if kind == "auto":
-        both = "weights" in scores_of(settings.scorer)
-        return "recurrence" if "units" in scores_of(settings.scorer) and (sees_clips(settings) or not both) else None
+        both = "weights" in settings.scorer.scores
+        return "recurrence" if "units" in settings.scorer.scores and (sees_clips(settings) or not both) else None
     return None if kind == "weights" else kind
 
 
@@ -45,11 +44,11 @@ def check_fit(settings: Settings) -> None:
         _check_scorer(settings)
     if placement_of(settings) is not None and (settings.mask is not None or settings.sparsity.percent > 0):
         _check_units(settings)
-    wanted = getattr(settings.scorer, "frames", 1)
+    wanted = settings.scorer.frames
     if frames is not None and frames < wanted:
         what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
         raise RequestError(what, "scorer.lag and histories", "smaller ones, or more dataset.frames")
-    if getattr(settings.scorer, "label_must_change", False) and getattr(settings.dataset, "actions_per_clip", 2) == 1:
+    if settings.scorer.label_must_change and getattr(settings.dataset, "actions_per_clip", 2) == 1:
         what = "each clip has one label, so nothing can be told of its changes"
         raise RequestError(what, "scorer.source=label", "scorer.source=output, or dataset.actions_per_clip=2")
 
@@ -65,7 +64,7 @@ def check_effect(keys: Iterable[str], points: Sequence[Settings]) -> None:
 def _idle(settings: Settings) -> dict[str, str]:
     """The options that change nothing beside the others, by their dotted keys, each with the reason."""
     idle = {f"recipe.{option}": reason for option, reason in settings.recipe.idle.items()}
-    if not sees_data(settings.scorer):
+    if not settings.scorer.sees_data:
         reason = f"scorer={settings.scorer.name} looks at no data"
         idle |= {f"scoring.{option.name}": reason for option in fields(Scoring)}
     return idle
@@ -101,7 +100,7 @@ def _check_input(settings: Settings, frames: int | None) -> None:
 
 
 def _check_scorer(settings: Settings) -> None:
-    scorer, placement, can = settings.scorer.name, placement_of(settings), scores_of(settings.scorer)
+    scorer, placement, can = settings.scorer.name, placement_of(settings), settings.scorer.scores
     if placement is not None and not sees_clips(settings):
         where = f"scorer={scorer}" if can == ("units",) else f"removal={settings.removal.kind}"
         raise RequestError(f"{settings.model.name} has no recurrent units to remove", where, VIDEO)

@@ -9,12 +9,8 @@ from prune_cli.scorers.registry import (
     Parameters,
     Scorer,
     Scores,
-    batches_of,
     repeatable,
-    rounds_of,
     scorers,
-    scores_of,
-    sees_data,
 )
 
 build = scorers.build
@@ -25,12 +21,8 @@ __all__ = [
     "Parameters",
     "Scorer",
     "Scores",
-    "batches_of",
     "build",
     "register",
     "repeatable",
-    "rounds_of",
     "scorers",
-    "scores_of",
-    "sees_data",
 ]

@@ -15,12 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.scorers.gradients import check_finite, eval_mode_with_grad, is_recurrent, names_in, numbered
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("fisher")
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(Scorer):
     """s(θ) = θ² · mean over samples of g², g the gradient of ONE sample's cross-entropy: per sample, then squared.
 
     chunk_mib: memory [MiB] that the gradients of the samples measured together may take; one sample at least.

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.scorers.gradients import mean_gradients
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("force")
 @dataclass(frozen=True)
-class Force:
+class Force(Scorer):
     """s(θ) = |θ · ∂L/∂θ̄|: the gradient is that of the pruned network θ̄, the weight is the one before any was removed.
 
     So a weight that an earlier round removed can come back. One round is SNIP. rounds: 60 in the method's paper, each at

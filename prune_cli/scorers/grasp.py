@@ -9,12 +9,12 @@ from torch import nn
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.scorers.gradients import hessian_vector_products, in_parts, mean_gradients
-from prune_cli.scorers.registry import Batches, Parameters, Scores, repeatable, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, repeatable, scorers
 
 
 @scorers.register("grasp")
 @dataclass(frozen=True)
-class Grasp:
+class Grasp(Scorer):
     """s(θ) = θ · (H g), g and H the gradient and Hessian of the mean cross-entropy of logits / temperature.
 
     The LARGEST are kept: the method's paper scores -θ·Hg and removes the largest. temperature > 0: 200 in the

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("magnitude")
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Scorer):
     """s(θ) = |θ|. Needs neither data nor gradients; `batches` is not touched."""
 
     title = "Magnitude"

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from prune_cli.common.random import generator
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("random")
 @dataclass(frozen=True)
-class Random:
+class Random(Scorer):
     """s(θ) ~ U(0, 1), independent of everything. Each tensor, or layer of units, has a generator of its own, made from
     (seed, its name)."""
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from prune_cli.scorers.gradients import mean_gradients
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("snip")
 @dataclass(frozen=True)
-class Snip:
+class Snip(Scorer):
     """s(θ) = |∂L/∂θ · θ|, L the mean cross-entropy: to first order, how far the loss moves when θ is removed."""
 
     title = "SNIP"

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.scorers.gradients import mean_gradients
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("snip_magnitude")
 @dataclass(frozen=True)
-class SnipMagnitude:
+class SnipMagnitude(Scorer):
     """s(θ) = |∂L/∂θ · θ| + α θ², neither term normalised.
 
     alpha ≥ 0: 0 is SNIP, and a large one ranks as magnitude does. The report gives no value; 1e-3 is that of public code

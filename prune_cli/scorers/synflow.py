@@ -13,12 +13,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from prune_cli.common.device import device_for_float64
 from prune_cli.common.errors import ConfigError, NumericalError
 from prune_cli.scorers.gradients import check_finite, eval_mode, names_in
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
 @scorers.register("synflow")
 @dataclass(frozen=True)
-class SynFlow:
+class SynFlow(Scorer):
     """s(θ) = |θ · ∂R/∂θ|, R the sum of the outputs for an input of ones once every entry of the state is made absolute.
 
     No data: of the batches only the shape of an image is read. Computed in float64, because R grows with the depth and

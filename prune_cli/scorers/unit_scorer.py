@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.scorers.base import Batches, Measured, Parameters, Scorer, Scores
 from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
-from prune_cli.scorers.registry import Batches, Parameters, Scores
 from prune_cli.units.information import SURROGATE_KINDS, against_surrogates, equal_bins, quantile_bins
 
 KEEPS = ("low", "high")
 SOURCES = ("output", "label")
 BINNINGS = ("equal", "quantile")
 CLIPS = 16  # batches of clips: plug-in entropies need many samples
-Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
 
 
 @dataclass(frozen=True)
-class UnitScorer:
+class UnitScorer(Scorer):
     """Ranks units by what it measures of each. keep: low removes the units with the highest values, high those
     with the lowest."""
 
     keep: str = "low"
 
     scores = ("units",)
+    measures_units = True
 
     def __post_init__(self) -> None:
         check_choices(self.keep)

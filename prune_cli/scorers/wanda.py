@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
-from prune_cli.scorers.registry import Batches, Parameters, Scores, scorers
+from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 Layer = nn.Linear | nn.Conv2d
 PLAIN = (nn.Linear.forward, nn.Conv2d.forward)  # a layer that pads or standardises inside sees another input or weight
@@ -19,7 +19,7 @@ PLAIN = (nn.Linear.forward, nn.Conv2d.forward)  # a layer that pads or standardi
 
 @scorers.register("wanda")
 @dataclass(frozen=True)
-class Wanda:
+class Wanda(Scorer):
     """s(W_oi) = |W_oi| · ‖x_i‖₂, the root mean square of input feature i over all tokens (pixels) of all samples.
 
     The method compares the weights of one output row with each other: use it with sparsity.scope=row. Forward passes

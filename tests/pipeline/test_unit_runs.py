@@ -206,7 +206,7 @@ def test_units_see_sixteen_batches_of_clips_and_weights_one() -> None:
     paths = Paths()
     for scorer, batches in (("transfer_entropy", 16), ("snip", 1)):
         asked = settings(*words, f"scorer={scorer}")
-        assert pipeline.batches.batches_of(asked.scorer) == batches
+        assert asked.scorer.scoring_batches == batches
     typed = settings(*words, TE, "scoring.batches=2")
     job = pipeline.JobFactory(paths).job(typed)
     assert pipeline.score_identity(job)["scoring"] == {"batches": 2, "batch_size": 1}

@@ -14,7 +14,7 @@ from prune_cli.common.errors import ConfigError, NumericalError
 from prune_cli.scorers import scorers as registry
 from prune_cli.scorers.snip_magnitude import sum_terms
 
-NAMES = [name for name, cls in registry.classes.items() if "weights" in scorers.scores_of(cls())]
+NAMES = [name for name, cls in registry.classes.items() if "weights" in cls.scores]
 WITHOUT_DATA = {"magnitude", "random", "synflow"}
 Batch = tuple[Tensor, Tensor]
 
@@ -85,8 +85,8 @@ def test_the_model_is_as_it_was_after_a_failure_too(name: str) -> None:
 def test_scores_depend_on_the_data_unless_the_scorer_says_that_it_sees_none(name: str) -> None:
     model, scorer = network(), scorers.build(name)
     one, two = (scorer(model, [batch(10, seed)], prunable(model)) for seed in (1, 2))
-    assert all(torch.equal(one[key], two[key]) for key in one) is not scorers.sees_data(scorer)
-    assert scorers.sees_data(scorer) is (name not in WITHOUT_DATA)
+    assert all(torch.equal(one[key], two[key]) for key in one) is not scorer.sees_data
+    assert scorer.sees_data is (name not in WITHOUT_DATA)
 
 
 def check_uneven_batches(scorer: object) -> None:

@@ -12,8 +12,8 @@ from prune_cli.common.errors import ConfigError, NumericalError
 from prune_cli.scorers import scorers as registry
 from prune_cli.units.removal import units
 
-NAMES = [name for name, cls in registry.classes.items() if "units" in scorers.scores_of(cls())]
-OF_UNITS_ALONE = [name for name, cls in registry.classes.items() if scorers.scores_of(cls()) == ("units",)]
+NAMES = [name for name, cls in registry.classes.items() if "units" in cls.scores]
+OF_UNITS_ALONE = [name for name, cls in registry.classes.items() if cls.scores == ("units",)]
 WITH_DATA = [name for name in OF_UNITS_ALONE if name != "weight_norm"]
 UNITS = 4
 
@@ -83,8 +83,8 @@ def test_a_loss_that_is_not_finite_names_its_batch_and_leaves_no_hook(name: str)
 def test_scores_depend_on_the_clips_unless_the_scorer_says_that_it_sees_none(name: str) -> None:
     model, scorer = network(), scorers.build(name)
     one, two = (scorer(model, [clips(samples)], units(model))["lstm"] for samples in (10, 11))
-    assert torch.equal(one, two) is not scorers.sees_data(scorer)
-    assert scorers.sees_data(scorer) is (name in WITH_DATA)
+    assert torch.equal(one, two) is not scorer.sees_data
+    assert scorer.sees_data is (name in WITH_DATA)
 
 
 def check_uneven_batches(name: str, scorer: object) -> None:
