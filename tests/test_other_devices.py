@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from prune_cli import masks, scorers
 from prune_cli.common.random import generator, seeded
+from prune_cli.masks import controls
 from prune_cli.masks.allocate import SCOPES
-from prune_cli.masks.controls import KINDS as KINDS_OF_CONTROL
-from prune_cli.masks.controls import control_mask
 from prune_cli.pipeline.iterative import find_mask
 from prune_cli.scorers import scorers as registry
 from prune_cli.training.checkpoint import Checkpointer
@@ -154,17 +153,17 @@ def test_masks_in_rounds(name: str, inverted: bool, device: torch.device) -> Non
     for place in (device, CPU):
         model = network().to(place)
         given = (model, [batch(6, place)], prunable(model), scorers.build(name, **options))
-        found.append(find_mask(*given, sparsity=0.8, inverted=inverted))
+        found.append(find_mask(*given, sparsity=0.8, control=controls.build("inverted") if inverted else None))
     assert masks.digest(found[0]) == masks.digest(found[1])
 
 
-@pytest.mark.parametrize("kind", KINDS_OF_CONTROL)
+@pytest.mark.parametrize("kind", controls.names())
 def test_controls(kind: str, device: torch.device) -> None:
     found = []
     for place in (device, CPU):
         weights = prunable(network().to(place))
         mask = masks.select({name: p.detach().abs() for name, p in weights.items()}, 0.5)
-        found.append(control_mask(kind, mask, weights, seed=0))
+        found.append(controls.build(kind).mask(mask, weights, seed=0))
     assert masks.digest(found[0]) == masks.digest(found[1])
 
 

@@ -24,17 +24,17 @@ from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.schema import GROUPS, Scoring
 from prune_cli.data.registry import datasets
 from prune_cli.masks.allocate import Sparsity
-from prune_cli.masks.controls import Control
+from prune_cli.masks.controls import ControlChoice
 from prune_cli.models.registry import models
 from prune_cli.scorers import scorers
+from prune_cli.targets import Removal
 from prune_cli.training.recipe import Recipe
-from prune_cli.units.removal import Removal
 
 PARTS = {
     "model": models.classes,
     "dataset": datasets.classes,
     "scorer": scorers.classes,
-    **{"sparsity": {"": Sparsity}, "removal": {"": Removal}, "control": {"": Control}, "recipe": {"": Recipe}},
+    **{"sparsity": {"": Sparsity}, "removal": {"": Removal}, "control": {"": ControlChoice}, "recipe": {"": Recipe}},
     **{"compute": {"": Compute}, "scoring": {"": Scoring}},
 }
 OPTIONS = {group: sorted(found) for group, found in Catalogue().options.items()}

@@ -19,9 +19,9 @@ EXTREMES = 8  # units printed from either end
 
 def score(job: pipeline.Job, paths: Paths) -> tuple[dict[str, Any], Path]:
     """Score the prunable weights unless this scoring run is finished already. Returns its record and folder."""
-    model, parameters = pipeline.build_model(job)
+    model, _ = pipeline.build_model(job)
     pipeline.keep_data(job, paths)
-    _, record = pipeline.find_scores(job, model, parameters, paths)
+    _, record = pipeline.find_scores(job, model, paths)
     return record, paths.runs / "score" / record["hash"]
 
 

@@ -1,4 +1,4 @@
-"""`prune-cli shrink RUN`: the smaller LSTM that a run's removed units leave, with the same answers."""
+"""`prune-cli shrink RUN`: the smaller model that removal has left, with the same answers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,27 @@ from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, tensors_of
 from prune_cli.training.evaluate import evaluate
-from prune_cli.units.removal import shrink as smaller
 
 FILE = "shrunk.safetensors"
 NEAR = 1e-4  # logits of the two models may differ by rounding
 
 
 def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]:
-    """Write the smaller LSTM and say what it saves; it is held against the masked model on the whole test set.
+    """Write the smaller model and say what it saves; it is held against the masked model on the whole test set.
 
-    Raises RequestError for an unknown run, or one whose units were not removed inside the recurrence.
+    Raises RequestError for an unknown run, or one whose removal leaves no smaller model.
     """
     to = export or typed_path(find(paths.runs, run) / FILE, "--export", check_export)
     found = open_run(run, paths)
     _check(found)
     mask = tensors_of(found.folder, found.record, "mask.safetensors")
     test, precision = pipeline.evaluation_batches(found.job, "test"), found.job.settings.compute.precision
-    small = smaller(found.model, mask)
+    small = found.target.shrink(found.model, mask)
     difference = _difference(found, small)
     write_tensors(to, small.state_dict())
-    (units,) = (int(keep.sum()) for keep in mask.values())
     result = {
         "run": str(found.folder),
-        "units": units,
+        **found.target.sizes(mask),
         "parameters_before": _parameters(found.model),
         "parameters": _parameters(small),
         "bytes_before": (found.folder / "model.safetensors").stat().st_size,
@@ -50,25 +48,22 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         "file": str(to),
     }
     write_json(to.with_suffix(".json"), result | {"sha256": sha256(to)})
-    name = found.record["model"]
-    note(f"to use it: model={name} model.units={units} model.weights={to}")
+    note(f"to use it: {found.target.usage(found.record['model'], mask, str(to))}")
     return result
 
 
 def show_shrunk(found: dict[str, Any]) -> None:
-    """Print what the smaller LSTM saves, and how near its answers are; accuracies in percent, on the test clips."""
+    """Print what the smaller model saves, and how near its answers are; accuracies in percent, on the test set."""
     shown = {key: f"{value:.2f} %" for key, value in found.items() if key.startswith("accuracy")}
     shown |= {"largest_difference": f"{found['largest_difference']:.1e}"}
     print_table("", ("what", "value"), list((found | shown).items()))
 
 
 def _check(found: StoredRun) -> None:
-    removal = found.record.get("removal", "weights")
-    if found.record["method"] == "dense" or removal != "recurrence":
-        what = "nothing was removed" if found.record["method"] == "dense" else f"{removal} were pruned"
-        what = "the recurrence still hears its units" if removal == "readout" else what
+    why = "nothing was removed" if found.record["method"] == "dense" else found.target.no_smaller
+    if why is not None:
         hint = "a run with scorer=transfer_entropy removal=recurrence, or another scorer of units"
-        raise RequestError(f"this run leaves no smaller LSTM: {what}", str(found.folder), hint)
+        raise RequestError(f"this run leaves no smaller LSTM: {why}", str(found.folder), hint)
 
 
 @torch.no_grad()
@@ -78,7 +73,7 @@ def _difference(found: StoredRun, small: nn.Module) -> float:
     for x, _ in pipeline.evaluation_batches(found.job, "test"):
         largest = max(largest, float((small.eval()(x) - found.model.eval()(x)).abs().max()))
     if not largest < NEAR:
-        raise PruneCliError(f"the smaller LSTM answers otherwise, by {largest:.2g}", str(found.folder), "run it again")
+        raise PruneCliError(f"the smaller model answers otherwise, by {largest:.2g}", str(found.folder), "run it again")
     return largest
 
 

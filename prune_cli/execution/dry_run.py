@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
+from prune_cli.targets import target_named
 from prune_cli.training.memory import footprint
-from prune_cli.units.removal import readers_of
 
 MIB = 2**20
 
@@ -24,11 +23,10 @@ def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     found = pipeline.describe(job, "prune", model, parameters)
     folder = RunFolder.of(paths.runs, "prune", found["identity"])
     known = job.weights.sha256 is not None
-    weights, removed = _zeroed(job, model, parameters, found)
+    patterns, pruned = job.settings.model.prunable, found["prunable"] - found["kept"]
+    weights, removed = job.target.zeroed(model, patterns, pruned)
     count = sum(p.numel() for p in weights.values())
-    size = footprint(model, weights, count - removed, job.settings.recipe)
-    if job.placement is not None:
-        size |= {"mask_file": found["prunable"], "score_file": 4 * found["prunable"]}
+    size = footprint(model, weights, count - removed, job.settings.recipe) | job.target.file_sizes(model, patterns)
     if job.method in ("dense", "mask") or job.settings.scorer.rounds > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
@@ -42,17 +40,6 @@ def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
         "run": str(folder.path) if known else None,
         "done": known and folder.manifest() is not None,
     }
-
-
-def _zeroed(
-    job: pipeline.Job, model: nn.Module, parameters: Mapping[str, Tensor], found: Mapping[str, Any]
-) -> tuple[Mapping[str, Tensor], int]:
-    """The tensors that removal sets zeros in, and how many: a unit takes a column of each with it."""
-    removed = found["prunable"] - found["kept"]
-    if job.placement is None:
-        return parameters, removed
-    readers = readers_of(model, job.placement)
-    return readers, removed * sum(len(weight) for weight in readers.values())
 
 
 def show_memory(size: Mapping[str, int]) -> None:
@@ -76,7 +63,7 @@ def show_plan(found: dict[str, Any]) -> None:
         "Prunable tensors", ("tensor", "shape"), [(n, "×".join(map(str, s))) for n, s in found["tensors"].items()]
     )
     show_memory(found["bytes"])
-    what = "weights" if found["removal"] == "weights" else f"units ({found['removal']})"
+    what = target_named(found["removal"]).title
     run = found["run"] or "known once the weights have been fetched"
     print(
         f"\nprunable  {found['prunable']:,} {what}, of {found['parameters']:,} parameters in all"

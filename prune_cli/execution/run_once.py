@@ -14,7 +14,7 @@ from filelock import FileLock
 from prune_cli.common.errors import format_error
 from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
-from prune_cli.report.entries import UNITS, human, of_units, runs_table
+from prune_cli.report.entries import kept_of, runs_table
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import FAILED, RUNNING, STOPPED, begin, end, read_status
@@ -97,7 +97,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         record["method_title"],
         f"{record['sparsity']:g}",
         str(record["seed"]),
-        f"{human(record['kept'])} of {human(record['prunable'])}{UNITS if of_units(record) else ''}",
+        kept_of(record, " of ", kept_first=True),
         f"{record['accuracy_last']:.2f}",
         f"{record['accuracy_best']:.2f}",
         record["hash"],

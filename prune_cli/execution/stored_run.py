@@ -16,7 +16,7 @@ from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
-from prune_cli.units.removal import weight_mask
+from prune_cli.targets import Target, target_named
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,16 @@ class StoredRun:
     record: dict[str, Any]
     job: pipeline.Job
     model: nn.Module
+
+    @property
+    def target(self) -> Target:
+        """What was removed, by its record; weights where nothing was."""
+        return target_of_record(self.record)
+
+
+def target_of_record(record: dict[str, Any]) -> Target:
+    """What a run removed; records older than other targets say nothing, and mean weights."""
+    return target_named(record.get("removal", "weights"))
 
 
 def open_run(run: str, paths: Paths) -> StoredRun:
@@ -60,8 +70,7 @@ def _without_files(settings: Settings) -> Settings:
 
 
 def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
-    removal = record.get("removal", "weights")
     mask = {} if record["method"] == "dense" else tensors_of(folder, record, "mask.safetensors")
-    for name, keep in weight_mask(model, mask, None if removal == "weights" else removal).items():
+    for name, keep in target_of_record(record).weight_mask(model, mask).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

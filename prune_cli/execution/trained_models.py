@@ -111,10 +111,10 @@ def measure_name(scorer: Any) -> str:
 def opened(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Module, dict[str, Tensor]]:
     """The trained model, and what each measure finds of its units by the measure's name (`measure_name`), (U,)."""
     pipeline.keep_data(jobs[0], paths)
-    model, parameters = pipeline.build_model(jobs[0])
+    model, _ = pipeline.build_model(jobs[0])
     found = {}
     for job in jobs:
-        scorer, (scores, _) = job.settings.scorer, pipeline.find_scores(job, model, parameters, paths)
+        scorer, (scores, _) = job.settings.scorer, pipeline.find_scores(job, model, paths)
         found[measure_name(scorer)] = _undirected(scores, scorer.keep)
     return model, found
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from prune_cli import masks
+from prune_cli.masks.controls import Control
+from prune_cli.masks.controls.base import NEVER
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable
+from prune_cli.targets import Target
+from prune_cli.targets.weights import WeightTarget
 
-NEVER = float("-inf")  # the score of a weight that an earlier round removed
+WEIGHTS = WeightTarget()
 
 
 def find_mask(
@@ -23,7 +28,8 @@ def find_mask(
     scope: str = "global",
     min_kept_per_tensor: int = 0,
     pattern: str | None = None,
-    inverted: bool = False,
+    control: Control | None = None,
+    target: Target | None = None,
 ) -> masks.Mask:
     """Score and select: True = keep. sparsity: the share removed, in [0, 1). See masks.select for the other options.
 
@@ -31,13 +37,15 @@ def find_mask(
     weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks last in the
     next ones, unless the scorer `allows_regrowth`: then all weights compete in every round. A pattern is asked of the last round
     alone. The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
-    inverted keeps the lowest scores instead. The model is left as it was.
+    control: changes the scores before they are selected from. target: what the mask is of, where a scorer of these
+    parameters serves it; by default the parameters themselves. The model is left as it was.
     """
-    rounds = scorer.rounds
-    size = sum(p.numel() for p in parameters.values())
+    rounds, of = scorer.rounds, target or WEIGHTS
 
     def choose(scores: Scores, number: int) -> masks.Mask:
-        by = turned(scores) if inverted else scores
+        by = of.scores(model, scores)
+        by = by if control is None else control.scores(by)
+        size = sum(score.numel() for score in by.values())
         if number == rounds:
             return masks.select(by, sparsity, scope, min_kept_per_tensor, pattern)
         removed = int((1 - (1 - sparsity) ** (number / rounds)) * size)  # rounded down, as in the published code
@@ -45,12 +53,7 @@ def find_mask(
 
     if rounds == 1:
         return choose(scorer(model, batches, parameters), 1)
-    return _in_rounds(model, repeatable(batches), parameters, scorer, rounds, choose)
-
-
-def turned(scores: Mapping[str, Tensor]) -> Scores:
-    """The scores by which the lowest are kept, but never what an earlier round removed."""
-    return {name: torch.where(score == NEVER, NEVER, -score) for name, score in scores.items()}
+    return _in_rounds(model, repeatable(batches), parameters, scorer, choose, partial(of.weight_mask, model))
 
 
 def _in_rounds(
@@ -58,15 +61,15 @@ def _in_rounds(
     batches: Batches,
     parameters: Parameters,
     scorer: Scorer,
-    rounds: int,
     choose: Callable[[Scores, int], masks.Mask],
+    weight_mask: Callable[[masks.Mask], masks.Mask],
 ) -> masks.Mask:
     mask: masks.Mask = {}
     with _restored(parameters) as originals:
-        for number in range(1, rounds + 1):
-            scores = _score(model, batches, parameters, scorer, originals, mask)
+        for number in range(1, scorer.rounds + 1):
+            scores = _score(model, batches, parameters, scorer, originals, weight_mask(mask))
             mask = choose(scores, number)
-            _leave(parameters, originals, mask)
+            _leave(parameters, originals, weight_mask(mask))
     return mask
 
 

@@ -19,18 +19,17 @@ from prune_cli.config.schema import Scoring, Settings
 from prune_cli.data.registry import Splits, datasets, reachable
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
-from prune_cli.masks.controls import MOVING, Control
+from prune_cli.masks.controls import ControlChoice
 from prune_cli.models import weights as weight_files
-from prune_cli.models.prunable import prunable
 from prune_cli.models.registry import models
-from prune_cli.models.sources import Weights, locate
-from prune_cli.pipeline.validation import check_fit, check_processes, implied, placement_of
+from prune_cli.models.sources import RANDOM, Weights, locate
+from prune_cli.pipeline.validation import check_fit, check_processes, implied
 from prune_cli.runs.files import is_file
 from prune_cli.runs.identity import changed_options, versioned_options
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
+from prune_cli.targets import Removal, Target, target_named, target_of
 from prune_cli.training.recipe import Recipe
-from prune_cli.units.removal import Removal, units
 
 
 def composer(paths: Paths) -> Composer:
@@ -41,7 +40,7 @@ def composer(paths: Paths) -> Composer:
         "scorer": scorers.classes,
         "sparsity": Sparsity,
         "removal": Removal,
-        "control": Control,
+        "control": ControlChoice,
         "recipe": Recipe,
         "compute": Compute,
     }
@@ -65,9 +64,9 @@ class Job:
         return Path(str(self.settings.mask)).expanduser()
 
     @property
-    def placement(self) -> str | None:
-        """Where a removed unit falls silent; None where single weights are removed, or nothing."""
-        return None if self.method == "dense" else placement_of(self.settings)
+    def target(self) -> Target:
+        """What is removed; weights where nothing is."""
+        return target_named("weights") if self.method == "dense" else target_of(self.settings)
 
     @property
     def scoring(self) -> Scoring:
@@ -101,25 +100,21 @@ class JobFactory:
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
         if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
-        if settings.mask is not None and settings.control.kind == "inverted":
-            raise RequestError("a mask made before has no scores to invert", "control=inverted", "leave mask out")
-        if settings.sparsity.pattern is not None and settings.control.kind in MOVING:
-            what = f"{settings.control.kind} would not keep {settings.sparsity.pattern}"
-            raise RequestError(what, "sparsity.pattern", "control=none, inverted or reinit")
+        settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
+        job = Job(settings, splits, digest, RANDOM, device)
+        model = self.outline(job)[0]  # before weights are fetched that have nothing to remove
         weights = self._once(
             (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)
         )
-        job = Job(settings, splits, digest, weights, device)
-        model = self.outline(job)[0]
         weight_files.check(model, weights)
         check_processes(settings, model)
         ranks = Ranks.join(settings.compute.processes, device)
-        return replace(job, ranks=ranks, device=ranks.device(device))
+        return replace(job, weights=weights, ranks=ranks, device=ranks.device(device))
 
     def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
         """The job's model on the meta device and what can be removed of it, made once for all jobs that share it."""
         settings = job.settings
-        part = (settings.model, job.placement, len(job.splits.classes), settings.compute.dtype)
+        part = (settings.model, job.target.name, len(job.splits.classes), settings.compute.dtype)
         return self._once(part, partial(outline, job))
 
     def _once(self, part: Any, read: Any) -> Any:
@@ -133,12 +128,7 @@ def outline(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The same without a single weight: on the meta device, for counting."""
     with torch.device("meta"):
         model = job.settings.model.build(len(job.splits.classes)).to(job.settings.compute.dtype)
-    return model, removable(job, model)
-
-
-def removable(job: Job, model: nn.Module) -> dict[str, nn.Parameter]:
-    """What is scored and removed: the prunable weights by name, or the mask of the units of each recurrent layer."""
-    return prunable(model, job.settings.model.prunable) if job.placement is None else units(model)
+    return model, job.target.parameters(model, job.settings.model.prunable)
 
 
 def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
@@ -174,16 +164,14 @@ def _scores(job: Job) -> dict[str, Any]:
     return {
         "scorer": versioned_options(job.settings.scorer),
         "scoring": changed_options(job.scoring),
-        **({} if job.placement is None else {"of": "units"}),
+        **job.target.score_identity,
     }
 
 
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
-    identity = train_identity(job)
-    if job.placement is not None:
-        identity |= {"removal": job.placement}
-    if job.method != "dense" and job.settings.control != Control():
+    identity = train_identity(job) | job.target.identity
+    if job.method != "dense" and job.settings.control != ControlChoice():
         identity |= {"control": job.settings.control.kind}
     if job.method == "mask":
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}

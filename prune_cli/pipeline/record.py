@@ -23,7 +23,6 @@ from prune_cli.runs.manifest import provenance
 from prune_cli.runs.store import RunFolder, write_manifest
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
-from prune_cli.units.removal import weight_mask
 
 
 def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> dict[str, Any]:
@@ -49,10 +48,10 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
         "dataset_title": settings.dataset.title,
         "method": method,
         "method_title": _method_title(job),
-        "removal": job.placement or "weights",
+        "removal": job.target.name,
         "sparsity": sparsity,
         "seed": settings.seed,
-        "prunable": prunable,  # weights, or units
+        "prunable": prunable,  # of what the target removes
         "kept": kept,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -117,7 +116,7 @@ def _write(
     path = folder.path
     write_yaml(path / "config.yaml", job.settings.plain)
     write_csv(path / "metrics.csv", pd.DataFrame(rows))
-    write_csv(path / "layers.csv", layer_table(weight_mask(model, mask, job.placement)))
+    write_csv(path / "layers.csv", layer_table(job.target.weight_mask(model, mask)))
     write_tensors(path / "mask.safetensors", mask)
     write_tensors(path / "model.safetensors", model.state_dict())
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}

@@ -25,9 +25,10 @@ from prune_cli.scorers.unit_scorer import ranked
 SCORES = "scores.safetensors"
 
 
-def find_scores(job: Job, model: nn.Module, parameters: Parameters, paths: Paths) -> tuple[Scores, dict[str, Any]]:
-    """The scores and their record; taken from an earlier scoring run with the same identity if there is one."""
+def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, dict[str, Any]]:
+    """The scores of what the job's target has scored, and their record; taken from an earlier scoring run with the same identity if there is one."""
     folder = RunFolder.of(paths.runs, "score", score_identity(job))
+    parameters = job.target.to_score(model, job.settings.model.prunable)
     with folder.claimed(wait=True):
         record = folder.manifest()
         if record is None:

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from prune_cli import masks
@@ -14,13 +13,12 @@ from prune_cli.common.device import peak_memory
 from prune_cli.common.random import derive, seeded
 from prune_cli.common.terminal import note
 from prune_cli.masks import mask as mask_files
-from prune_cli.masks.controls import control_mask
 from prune_cli.models import weights as weight_files
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
-from prune_cli.pipeline.iterative import find_mask, turned
-from prune_cli.pipeline.job import Job, removable
+from prune_cli.pipeline.iterative import find_mask
+from prune_cli.pipeline.job import Job
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.runs.files import (
     FILES,
@@ -37,17 +35,16 @@ from prune_cli.scorers import Parameters
 from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Row, fine_tune
 from prune_cli.training.trackers import Tracking
-from prune_cli.units.removal import weight_mask
 
 SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """The model with its weights and head, on the device, and what can be removed of it: see job.removable."""
+    """The model with its weights and head, on the device, and what can be removed of it: see Target.parameters."""
     settings = job.settings
     model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
     model = model.to(job.device, settings.compute.dtype).to(memory_format=settings.compute.memory_format)
-    return model, removable(job, model)
+    return model, job.target.parameters(model, settings.model.prunable)
 
 
 def keep_data(job: Job, paths: Paths) -> None:
@@ -82,20 +79,18 @@ def _found_mask(
 ) -> tuple[masks.Mask, dict[str, Any]]:
     found = _kept_mask(folder.path, parameters)
     if found is None:
-        found = _scored_mask(job, model, parameters, paths)
+        found = _scored_mask(job, model, paths)
         _keep_mask(folder.path, *found)
     mask, scoring = found
     return mask if job.ranks.world_size == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
 
 
-def _scored_mask(job: Job, model: nn.Module, parameters: Parameters, paths: Paths) -> tuple[masks.Mask, dict[str, Any]]:
-    wanted, inverted = _selection(job), job.settings.control.kind == "inverted"
+def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, dict[str, Any]]:
     if job.settings.scorer.rounds > 1:
-        return _mask_in_rounds(job, model, parameters, wanted | {"inverted": inverted})
-    scores, record = find_scores(job, model, parameters, paths)
-    return masks.select(turned(scores) if inverted else scores, **wanted), {
-        key: record[key] for key in ("hash", *SCORING)
-    }
+        return _mask_in_rounds(job, model)
+    found, record = find_scores(job, model, paths)
+    scores = job.settings.control.control.scores(job.target.scores(model, found))
+    return masks.select(scores, **_selection(job)), {key: record[key] for key in ("hash", *SCORING)}
 
 
 def _keep_mask(folder: Path, mask: masks.Mask, scoring: dict[str, Any]) -> None:
@@ -123,11 +118,11 @@ def _selection(job: Job) -> dict[str, Any]:
     }
 
 
-def _mask_in_rounds(
-    job: Job, model: nn.Module, parameters: Parameters, wanted: dict[str, Any]
-) -> tuple[masks.Mask, dict[str, Any]]:
+def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, dict[str, Any]]:
     """The mask of a scorer that needs the sparsity: nothing of it is kept for other runs."""
-    batches, scorer = scoring_batches(job), job.settings.scorer
+    batches, scorer, target = scoring_batches(job), job.settings.scorer, job.target
+    parameters = target.to_score(model, job.settings.model.prunable)
+    wanted = _selection(job) | {"control": job.settings.control.control, "target": target}
     note(f"{scorer.title} scores in {scorer.rounds} rounds")
     start = time.perf_counter()
     mask = find_mask(model, batches, parameters, scorer, **wanted)
@@ -136,15 +131,18 @@ def _mask_in_rounds(
 
 
 def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
-    """What the job's control makes of the mask; `reinit` draws the weights anew and leaves the mask as it is."""
-    kind, settings = job.settings.control.kind, job.settings
-    if kind == "reinit" and mask:
-        fresh = weight_files.build(settings.model, RANDOM, len(job.splits.classes), derive(settings.seed, "reinit"))
-        drawn = prunable(fresh, settings.model.prunable)
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(drawn[name])
-    return control_mask(kind, mask, parameters, settings.seed)
+    """What the job's control makes of the mask, and in place of the weights that are not removed yet."""
+    settings, control = job.settings, job.settings.control.control
+    if mask:
+        control.weights(parameters, lambda: _fresh(job))
+    return control.mask(mask, parameters, settings.seed)
+
+
+def _fresh(job: Job) -> Parameters:
+    """The prunable weights as another draw of the initialisation has them."""
+    settings = job.settings
+    model = weight_files.build(settings.model, RANDOM, len(job.splits.classes), derive(settings.seed, "reinit"))
+    return prunable(model, settings.model.prunable)
 
 
 def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
@@ -154,7 +152,7 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
     """
     if job.ranks.world_size > 1:
         job.ranks.check_same(masks.digest(mask), "their masks")
-    zeroed = weight_mask(model, mask, job.placement)
+    zeroed = job.target.weight_mask(model, mask)
     masks.apply({name: model.get_parameter(name) for name in zeroed}, zeroed)
     return zeroed
 

@@ -10,24 +10,15 @@ from torch import nn
 from prune_cli.common.errors import RequestError
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.models.registry import ClipInput
+from prune_cli.targets import target_of
+from prune_cli.targets.units import VIDEO
 from prune_cli.training.trackers import check_trackers
-
-OF_UNITS = ("none", "shuffle", "layerwise_random", "inverted")  # the controls that mean something for units
-VIDEO = "model=lstm128 dataset=action_mnist, or another video"
-
-
-def placement_of(settings: Settings) -> str | None:
-    """Where a removed unit falls silent; None where single weights are removed."""
-    kind = settings.removal.kind
-    if kind == "auto":
-        both = "weights" in settings.scorer.scores
-        return "recurrence" if "units" in settings.scorer.scores and (sees_clips(settings) or not both) else None
-    return None if kind == "weights" else kind
 
 
 def implied(settings: Settings) -> dict[str, str]:
-    """Units are removed without fine-tuning where no recipe is typed: what that alone does is the question."""
-    return {"recipe": "none"} if settings.sparsity.percent > 0 and placement_of(settings) else {}
+    """The recipe of what is removed, where its target has one and no recipe is typed."""
+    recipe = target_of(settings).recipe if settings.sparsity.percent > 0 else None
+    return {} if recipe is None else {"recipe": recipe}
 
 
 def sees_clips(settings: Settings) -> bool:
@@ -42,8 +33,9 @@ def check_fit(settings: Settings) -> None:
     _check_input(settings, frames)
     if settings.mask is None and settings.sparsity.percent > 0:
         _check_scorer(settings)
-    if placement_of(settings) is not None and (settings.mask is not None or settings.sparsity.percent > 0):
-        _check_units(settings)
+    if settings.mask is not None or settings.sparsity.percent > 0:
+        sparsity = settings.sparsity
+        target_of(settings).check_options(settings.control.control, sparsity.pattern, sparsity.scope)
     wanted = settings.scorer.frames
     if frames is not None and frames < wanted:
         what = f"clips of {frames} frames are too short: this lag and these histories need {wanted}"
@@ -100,20 +92,8 @@ def _check_input(settings: Settings, frames: int | None) -> None:
 
 
 def _check_scorer(settings: Settings) -> None:
-    scorer, placement, can = settings.scorer.name, placement_of(settings), settings.scorer.scores
-    if placement is not None and not sees_clips(settings):
-        where = f"scorer={scorer}" if can == ("units",) else f"removal={settings.removal.kind}"
-        raise RequestError(f"{settings.model.name} has no recurrent units to remove", where, VIDEO)
-    if (wanted := "weights" if placement is None else "units") not in can:
-        what = f"{scorer} scores {' and '.join(can)}, not {wanted}"
+    scorer, target = settings.scorer, target_of(settings)
+    target.check_model(settings)
+    if target.scored not in scorer.scores:
+        what = f"{scorer.name} scores {' and '.join(scorer.scores)}, not {target.scored}"
         raise RequestError(what, f"removal={settings.removal.kind}", "removal=auto, or another scorer")
-
-
-def _check_units(settings: Settings) -> None:
-    kind, hint = settings.control.kind, f"control={', '.join(OF_UNITS)}"
-    if kind not in OF_UNITS:
-        raise RequestError(f"{kind} is about single weights, not units", f"control={kind}", hint)
-    if settings.sparsity.pattern is not None:
-        raise RequestError("a pattern is one of single weights, not units", "sparsity.pattern", "leave it out")
-    if settings.sparsity.scope == "row":
-        raise RequestError("a unit is no row of weights", "sparsity.scope=row", "sparsity.scope=global")

@@ -15,6 +15,7 @@ import pandas as pd
 from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
 from prune_cli.runs.files import FILES
+from prune_cli.targets import Target, target_named
 
 Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet
 RUN_COLUMNS = [  # of results/runs.csv
@@ -38,14 +39,19 @@ RUN_COLUMNS = [  # of results/runs.csv
 ]
 
 
-UNITS = " units"  # what a number of units is written with
 PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of", "seed"}  # of an identity, told apart
 # by a column or a title of its own
 
 
-def of_units(entry: Entry) -> bool:
-    """Whether units were removed, not single weights."""
-    return entry.get("removal", "weights") != "weights"
+def target_of_entry(entry: Entry) -> Target:
+    """What was removed; records older than other targets say nothing, and mean weights."""
+    return target_named(entry.get("removal", "weights"))
+
+
+def kept_of(entry: Entry, separator: str, kept_first: bool = False) -> str:
+    """The numbers of what is prunable and of what is kept, with the noun where it is not weights: 6 → 3 units."""
+    counts = [human(entry["prunable"]), human(entry["kept"])]
+    return f"{separator.join(reversed(counts) if kept_first else counts)}{target_of_entry(entry).suffix}"
 
 
 def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
@@ -54,7 +60,7 @@ def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
         {
             **record,
             "control": _control(record["identity"]),
-            "removal": record.get("removal", "weights"),
+            "removal": target_of_entry(record).name,
             "settings": words(flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
             "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
         }
@@ -81,20 +87,16 @@ def frame(entries: Sequence[Entry], recipes: Recipes | None = None) -> pd.DataFr
             "settings": labels([""] * len(entries), [_rest(i, recipes) for i in identities]),
             "sparsity": [float(entry["sparsity"]) for entry in entries],
             "seed": [entry["seed"] for entry in entries],
-            "counts": [_counts(entry) for entry in entries],
+            "counts": [kept_of(entry, " → ") for entry in entries],
             "prunable": [entry["prunable"] for entry in entries],
             "kept": [entry["kept"] for entry in entries],
-            "units": [of_units(entry) for entry in entries],
+            "single_weights": [target_of_entry(entry).single_weights for entry in entries],
             "accuracy": [float(entry.get("accuracy_last", "nan")) for entry in entries],
             "outcome": [_outcome(entry) for entry in entries],
             "like_report": [_like_report(entry) for entry in entries],
         }
     )
     return table.drop_duplicates("hash").reset_index(drop=True)
-
-
-def _counts(entry: Entry) -> str:
-    return f"{human(entry['prunable'])} → {human(entry['kept'])}{UNITS if of_units(entry) else ''}"
 
 
 def _outcome(entry: Entry) -> str | None:
@@ -110,7 +112,7 @@ def _like_report(entry: Entry) -> bool:
         entry["weights"] == "hub" or entry["weights"].partition(":")[0] == "file"
     )  # hub:TAG learnt from other images
     plain = entry["identity"].get("sparsity", {}).keys() <= {"percent"} and _control(entry["identity"]) == "none"
-    return pretrained and plain and not entry["smoke"] and not of_units(entry)
+    return pretrained and plain and not entry["smoke"] and target_of_entry(entry).single_weights
 
 
 def human(count: int) -> str:

@@ -77,8 +77,9 @@ def table2(entries: Sequence[Entry], percent: float | None = None, recipes: Reci
     percent = _highest(runs) if percent is None else percent
     runs = runs[(runs.sparsity == percent) | (runs.method == "dense")]
     others = [title for title in order_of(runs.title) if title not in TABLE2_METHODS]
-    of_units = runs.units[runs.method != "dense"].all()
-    methods = [*(() if of_units else TABLE2_METHODS), *sorted(others, key=lambda title: title == "Dense")]
+    of_weights = runs.single_weights[runs.method != "dense"].any()
+    reported = [title for title in TABLE2_METHODS if of_weights or title in set(runs.title)]
+    methods = [*reported, *sorted(others, key=lambda title: title == "Dense")]
     extra = ["Settings"] if runs.settings.nunique() > 1 else []
     rows = []
     for key in order_of(runs[["model", "dataset", "settings"]].itertuples(index=False)):

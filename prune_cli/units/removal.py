@@ -8,34 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.errors import ConfigError
 from prune_cli.masks.mask import Mask
 
 PLACEMENTS = ("recurrence", "readout")
-KINDS = ("auto", "weights", *PLACEMENTS)
-
-
-@dataclass(frozen=True)
-class Removal:
-    """What is removed, single weights or whole units, and where a removed unit falls silent.
-
-    kind: weights; or units, silent inside the recurrence (h ← h·m at every step, the cell untouched) or to the classifier
-    alone (readout); auto: what the scorer scores, units inside the recurrence.
-    """
-
-    kind: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(
-                f"there is no removal {self.kind!r}", "removal.kind", nearest(self.kind, KINDS, "removal.kind=")
-            )
 
 
 def has_units(model: nn.Module) -> bool:
@@ -50,12 +31,10 @@ def units(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: nn.Parameter(torch.ones_like(weight_GU[0]), requires_grad=False)}
 
 
-def weight_mask(model: nn.Module, mask: Mapping[str, Tensor], placement: str | None) -> Mask:
+def weight_mask(model: nn.Module, mask: Mapping[str, Tensor], placement: str) -> Mask:
     """The weights that stay, True, where these units stay: a removed unit's column of the classifier is zero and, inside
-    the recurrence, its column of weight_hh too. Without a placement the mask is one of weights, and is what it was.
+    the recurrence, its column of weight_hh too.
     """
-    if placement is None:
-        return dict(mask)
     readers = readers_of(model, placement)
     return {name: keep.expand_as(weight) for keep in mask.values() for name, weight in readers.items()}
 

@@ -68,10 +68,10 @@ def test_the_smaller_lstm_is_measured_in_the_precision_of_the_run(run: Run, monk
 def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
     run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prune_cli.commands import shrink as command
+    from prune_cli.targets.units import Recurrence
     from prune_cli.units.removal import shrink
 
-    def wrong(model: torch.nn.Module, mask: dict) -> torch.nn.Module:
+    def wrong(_: Recurrence, model: torch.nn.Module, mask: dict) -> torch.nn.Module:
         small = shrink(model, mask)
         with torch.no_grad():
             small.head.bias += 0.01  # type: ignore[union-attr,operator]
@@ -79,7 +79,7 @@ def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
 
     name = pruned(run, *TE)
     before = everything_in(here)
-    monkeypatch.setattr(command, "smaller", wrong)
+    monkeypatch.setattr(Recurrence, "shrink", wrong)
     answer = run("shrink", name)
     assert (answer.code, len(answer.lines) <= 3) == (1, True)
     assert "answers otherwise" in answer.err

@@ -23,12 +23,12 @@ from prune_cli.config.overrides import axis, single
 from prune_cli.config.schema import GROUPS, SWEEPABLE, Point, Scoring, Settings
 from prune_cli.data.registry import datasets
 from prune_cli.masks.allocate import Sparsity
-from prune_cli.masks.controls import Control
+from prune_cli.masks.controls import ControlChoice
 from prune_cli.models.registry import models
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
+from prune_cli.targets import Removal
 from prune_cli.training.recipe import Recipe
-from prune_cli.units.removal import Removal
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.glob("*/*.yaml"))
@@ -70,7 +70,7 @@ def part_of(group: str, plain: dict[str, Any]) -> type:
     by_name = {"model": models, "dataset": datasets, "scorer": scorers}
     if group in by_name:
         return by_name[group].classes[plain[group]["name"]]
-    alone = {"sparsity": Sparsity, "removal": Removal, "control": Control, "recipe": Recipe}
+    alone = {"sparsity": Sparsity, "removal": Removal, "control": ControlChoice, "recipe": Recipe}
     return (alone | {"compute": pipeline.job.Compute})[group]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prune_cli import masks, pipeline, scorers
 from prune_cli.common.errors import NumericalError
+from prune_cli.masks import controls
 
 
 def network() -> tuple[nn.Module, dict[str, nn.Parameter]]:
@@ -130,10 +131,12 @@ def test_force_takes_the_gradient_of_the_pruned_network_and_the_first_weights() 
 def test_inverted_keeps_the_lowest_and_in_rounds_never_a_removed_one() -> None:
     model, parameters = network()
     scorer = scorers.build("magnitude")
-    found = pipeline.find_mask(model, [], parameters, scorer, sparsity=0.75, inverted=True)
+    found = pipeline.find_mask(model, [], parameters, scorer, sparsity=0.75, control=controls.build("inverted"))
     smallest = masks.select({name: -p.detach().abs() for name, p in parameters.items()}, 0.75)
     assert masks.digest(found) == masks.digest(smallest)
-    rounds = pipeline.find_mask(model, [], parameters, Watched(3, False, sizes), sparsity=0.75, inverted=True)
+    rounds = pipeline.find_mask(
+        model, [], parameters, Watched(3, False, sizes), sparsity=0.75, control=controls.build("inverted")
+    )
     assert masks.digest(rounds) == masks.digest(smallest)
 
 

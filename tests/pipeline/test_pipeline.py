@@ -107,7 +107,7 @@ def test_stored_scores_keep_the_models_order_which_breaks_ties(built_data: Path,
     model, parameters = pipeline.build_model(run)
     paths = Paths(runs=tmp_path)
     for _ in range(2):  # computed, then read again
-        scores, _record = pipeline.find_scores(run, model, parameters, paths)
+        scores, _record = pipeline.find_scores(run, model, paths)
         assert list(scores) == list(parameters)
 
 

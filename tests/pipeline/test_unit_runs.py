@@ -17,8 +17,8 @@ from prune_cli import pipeline
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
 from prune_cli.pipeline.batches import scoring_batches
-from prune_cli.pipeline.validation import placement_of
 from prune_cli.runs.paths import Paths
+from prune_cli.targets import target_of
 
 Run = Callable[..., Answer]
 TE = "scorer=transfer_entropy"
@@ -38,24 +38,24 @@ def pruned(run: Run, here: Path, *words: str) -> tuple[dict, dict[str, torch.Ten
 
 
 @pytest.mark.parametrize(
-    ("words", "placement"),
+    ("words", "target"),
     [
         (("model=lstm128", TE), "recurrence"),
         (("model=lstm128", TE, "removal=readout"), "readout"),
         (("model=lstm128", TE, "removal=recurrence"), "recurrence"),
-        (("model=lstm128", "scorer=snip"), None),
+        (("model=lstm128", "scorer=snip"), "weights"),
         (("model=lstm128", "scorer=random"), "recurrence"),
-        (("model=lstm128", "scorer=random", "removal=weights"), None),
+        (("model=lstm128", "scorer=random", "removal=weights"), "weights"),
         (("model=lstm128", "scorer=random", "removal=readout"), "readout"),
-        (("scorer=random",), None),
-        (("scorer=snip",), None),
+        (("scorer=random",), "weights"),
+        (("scorer=snip",), "weights"),
     ],
     ids=str,
 )
 def test_where_units_fall_silent_follows_from_the_scorer_unless_it_is_typed(
-    words: tuple[str, ...], placement: str | None
+    words: tuple[str, ...], target: str
 ) -> None:
-    assert placement_of(settings(*words)) == placement
+    assert target_of(settings(*words)).name == target
 
 
 @pytest.mark.parametrize(

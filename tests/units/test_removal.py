@@ -17,9 +17,6 @@ from prune_cli.common.errors import ConfigError
 from prune_cli.models.lstm128 import ClipClassifier
 from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.units.removal import (
-    KINDS,
-    PLACEMENTS,
-    Removal,
     gate_inputs,
     has_units,
     hidden_states,
@@ -146,8 +143,6 @@ def test_the_mask_of_weights_is_zero_in_the_columns_of_a_removed_unit() -> None:
     for keep in (*inside.values(), *outside.values()):
         assert all(torch.equal(row, KEEP) for row in keep)
     assert list(readers_of(net, "recurrence")) == list(inside)
-    of_weights = {"lstm.weight_hh_l0": torch.rand(4 * U, U) < 0.5}
-    assert weight_mask(net, of_weights, None) == of_weights
 
 
 def test_units_are_one_mask_of_ones_by_the_name_of_the_lstm() -> None:
@@ -304,12 +299,3 @@ def test_a_model_without_such_an_lstm_is_refused(made: Callable[[], nn.Module]) 
 def test_a_model_with_such_an_lstm_has_units() -> None:
     assert has_units(model())
     assert lstm_of(net := model()) is not None and has_units(net)
-
-
-@pytest.mark.parametrize(("kind", "near"), [("recurence", "recurrence"), ("unit", "auto"), ("", "known: auto")])
-def test_a_typo_is_answered_with_the_nearest_kind(kind: str, near: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Removal(kind)
-    assert caught.value.where == "removal.kind"
-    assert near in str(caught.value.hint)
-    assert set(PLACEMENTS) < set(KINDS)
