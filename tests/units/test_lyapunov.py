@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from prune_cli.common.errors import NumericalError, RequestError
-from prune_cli.units import dynamics
 from prune_cli.units.lyapunov import (
     Step,
     cycles,
@@ -22,8 +21,6 @@ from prune_cli.units.lyapunov import (
     trajectories,
 )
 from prune_cli.units.removal import gate_inputs
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -82,7 +79,7 @@ def test_no_second_direction_and_bits_are_rejected(monkeypatch: pytest.MonkeyPat
         return q, r.diagonal(dim1=1, dim2=2).abs().log2()
 
     for mutant in (normalised, bits):
-        monkeypatch.setattr(dynamics, "_orthonormal", mutant)
+        monkeypatch.setattr("prune_cli.units.lyapunov._orthonormal", mutant)
         with pytest.raises(AssertionError):
             check_henon()
 
