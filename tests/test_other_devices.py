@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer
+from conftest import Answer, Undrawn
 from other_device import KINDS, elsewhere
 from tiny_lstm import SMALL, clips, tiny
 from torch import Tensor, nn
@@ -215,7 +215,7 @@ def typed(run: Run, *words: str) -> dict:
 
 
 @pytest.fixture
-def chosen(device: torch.device, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> torch.device:  # noqa: ARG001
+def chosen(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """The device, also for commands that are typed."""
     monkeypatch.setattr("prune_cli.common.device.choose_device", lambda _: device)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "stand-in")
@@ -227,6 +227,11 @@ def options_of(name: str) -> list[str]:
     return [f"scorer={name}", *(["scorer.rounds=2"] if registry.classes[name]().rounds > 1 else [])]
 
 
+# on mps each scorer is tested above, and a run over weights and one over units below
+CUDA = pytest.mark.parametrize("device", ["cuda", pytest.param("mps", marks=pytest.mark.slow)], indirect=True)
+
+
+@CUDA
 @pytest.mark.parametrize("name", WEIGHT_SCORERS)
 @pytest.mark.usefixtures("chosen")
 def test_a_scoring_run_of_weights(name: str, run: Run) -> None:
@@ -234,6 +239,7 @@ def test_a_scoring_run_of_weights(name: str, run: Run) -> None:
     assert typed(run, "score", *options_of(name), *few)["images"]
 
 
+@CUDA
 @pytest.mark.parametrize("name", UNIT_SCORERS)
 @pytest.mark.usefixtures("chosen")
 def test_a_scoring_run_of_units(name: str, run: Run) -> None:
@@ -256,7 +262,8 @@ def test_a_run_over_units(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["ablate", "dynamics"])
 @pytest.mark.usefixtures("chosen")
-def test_units_taken_apart(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    undrawn()
     monkeypatch.setattr("prune_cli.analysis.ablation.FRACTIONS", (0.0, 0.5))
     monkeypatch.setattr("prune_cli.analysis.exponents.STEPS", 40)
     monkeypatch.setattr("prune_cli.analysis.exponents.WARM_UP", 1)
@@ -265,5 +272,6 @@ def test_units_taken_apart(command: str, run: Run, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("chosen")
-def test_weights_before_and_after_training(run: Run) -> None:
+def test_weights_before_and_after_training(run: Run, undrawn: Undrawn) -> None:
+    undrawn()
     assert typed(run, "drift", "recipe=smoke", "model.weights=packaged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,6 @@ from conftest import Answer, everything_in
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL, SMALL_CLIPS
 
-from prune_cli.config import compose
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 VIDEO = ("model=lstm128", "dataset=action_mnist")  # 20 frames of 64 pixels
 TE = (*VIDEO, "scorer=transfer_entropy")
@@ -23,21 +20,6 @@ MASKED = (*SMALL, "recipe=none")  # of 6 units
 NO_UNITS = ("vit_micro", "no recurrent units", "model=lstm128")
 OF_WEIGHTS = ("single weights, not units",)
 UNITS = 6
-
-
-@pytest.fixture(autouse=True, scope="module")
-def composed_once() -> Iterator[None]:
-    """Hydra reads the same few files for all requests of this file."""
-    read, kept = compose.hydra_compose, {}
-
-    def once(name: str, overrides: list[str]) -> Any:
-        if (key := tuple(overrides)) not in kept:
-            kept[key] = read(name, overrides=overrides)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compose, "hydra_compose", once)
-        yield
 
 
 WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -204,8 +186,8 @@ def test_what_cannot_be_shrunk_can_be_evaluated(run: Run, words: tuple[str, ...]
     assert found.json["accuracy"] == found.json["accuracy_recorded"] == record["accuracy_last"]
 
 
-def test_a_smaller_lstm_is_written_and_answers_as_the_run_did(run: Run, here: Path) -> None:
-    record = pruned(run, "scorer=weight_norm", "sparsity=50")
+def test_a_smaller_lstm_is_written_and_answers_as_the_run_did(run: Run, finished: Run, here: Path) -> None:
+    record = pruned(finished, "scorer=weight_norm", "sparsity=50")
     before = everything_in(here)
     answer = run("shrink", record["hash"], "--json")
     assert answer.code == 0, answer.err
@@ -223,8 +205,8 @@ def test_a_smaller_lstm_is_written_and_answers_as_the_run_did(run: Run, here: Pa
     assert found["bytes"] == (here / found["file"]).stat().st_size < found["bytes_before"]
 
 
-def test_the_smaller_file_is_used_as_the_note_says(run: Run, here: Path) -> None:
-    record = pruned(run, "scorer=weight_norm", "sparsity=50")
+def test_the_smaller_file_is_used_as_the_note_says(run: Run, finished: Run, here: Path) -> None:
+    record = pruned(finished, "scorer=weight_norm", "sparsity=50")
     answer = run("shrink", record["hash"], "--export", "small/er.safetensors")
     assert everything_in(here / "small") == {"er.safetensors", "er.json"}
     words = answer.lines[-1].removeprefix("to use it: ").split()
@@ -235,8 +217,8 @@ def test_the_smaller_file_is_used_as_the_note_says(run: Run, here: Path) -> None
     assert again.json["accuracy_last"] == record["accuracy_last"]
 
 
-def test_a_smaller_lstm_is_pruned_and_shrunk_again(run: Run) -> None:
-    record = pruned(run, "scorer=weight_norm", "sparsity=50")
+def test_a_smaller_lstm_is_pruned_and_shrunk_again(run: Run, finished: Run) -> None:
+    record = pruned(finished, "scorer=weight_norm", "sparsity=50")
     words = run("shrink", record["hash"], "--export", "small.safetensors").lines[-1].removeprefix("to use it: ").split()
     second = run("prune", *words, *SMALL_CLIPS, "scorer=weight_norm", "sparsity=34", "--json")
     assert (second.json["prunable"], second.json["kept"]) == (3, 2), second.err
@@ -254,8 +236,8 @@ def test_a_run_with_a_mask_of_units_is_evaluated_and_shrunk(run: Run) -> None:
     assert run("shrink", record["hash"], "--json").json["units"] == 4
 
 
-def test_the_mask_of_a_run_removes_the_same_units_again(run: Run) -> None:
-    first = pruned(run, "scorer=weight_norm", "sparsity=50")
+def test_the_mask_of_a_run_removes_the_same_units_again(run: Run, finished: Run) -> None:
+    first = pruned(finished, "scorer=weight_norm", "sparsity=50")
     second = pruned(run, f"mask=runs/prune/{first['hash']}/mask.safetensors", "removal=recurrence")
     assert second["mask_digest"] == first["mask_digest"]
     assert second["accuracy_last"] == first["accuracy_last"]

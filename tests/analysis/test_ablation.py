@@ -18,7 +18,6 @@ from prune_cli.analysis.probe import LEARNING_RATE, STEPS, Probe, fine_tuned
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.removal import PLACEMENTS, weight_mask
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 UNITS = 5
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, everything_in
+from conftest import Answer, Undrawn, everything_in
 from safetensors.torch import save_file
 from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
 
 from prune_cli.analysis import ablation, probe
+from prune_cli.common.random import seeded
 from prune_cli.data.action_mnist import ActionMnist
 from prune_cli.data.splits import Splits
 from prune_cli.models.lstm128 import ClipClassifier
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png", "curves_10_steps.png"}
 FILED = ("model=lstm128", "model.units=6", "model.weights=w.safetensors", *SMALL_CLIPS)
@@ -27,13 +27,23 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(autouse=True)
 def little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random orders and fine-tuning take most of the time."""
+    monkeypatch.setattr(probe, "STEPS", 2)  # the tables name ablation's own, 10
     monkeypatch.setattr(probe, "STEP_CLIPS", 4)
     monkeypatch.setattr(ablation, "DRAWS", 3)
     monkeypatch.setattr(ablation, "TUNED_DRAWS", 1)
 
 
+@pytest.fixture
+def few_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer shares of units removed, for tests that do not count them."""
+    monkeypatch.setattr(ablation, "FRACTIONS", (0.0, 0.5))
+    monkeypatch.setattr(ablation, "TUNED_FRACTIONS", (0.5,))
+
+
 def weights(folder: Path, units: int = 6) -> None:
-    save_file(ClipClassifier(8, units).state_dict(), folder / "w.safetensors")
+    """The same ones each time, so that runs of them can be taken over from another test."""
+    with seeded(0, "weights"):
+        save_file(ClipClassifier(8, units).state_dict(), folder / "w.safetensors")
 
 
 def ablated(run: Run, *words: str) -> dict[str, list[dict]]:
@@ -42,9 +52,9 @@ def ablated(run: Run, *words: str) -> dict[str, list[dict]]:
     return answer.json
 
 
-def test_weights_of_a_file_are_taken_apart_and_drawn(run: Run, here: Path) -> None:
+def test_weights_of_a_file_are_taken_apart_and_drawn(finished: Run, here: Path) -> None:
     weights(here)
-    found = ablated(run, *FILED)
+    found = ablated(finished, *FILED)
     assert everything_in(here / "results") == FILES
     for name in ("ablation", "curves", "curves_10_steps"):
         assert (here / f"results/{name}.png").read_bytes().startswith(PNG)
@@ -75,7 +85,9 @@ def test_weights_of_a_file_are_taken_apart_and_drawn(run: Run, here: Path) -> No
     assert len(list((here / "runs/score").glob("*/manifest.json"))) == 4
 
 
-def test_what_is_measured_is_the_score_without_its_direction(run: Run, here: Path) -> None:
+@pytest.mark.usefixtures("few_shares")
+def test_what_is_measured_is_the_score_without_its_direction(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     weights(here)
     both = "scorer=transfer_entropy,mutual_information"
     low = pd.DataFrame(ablated(run, *FILED, both)["ablation"])
@@ -85,9 +97,12 @@ def test_what_is_measured_is_the_score_without_its_direction(run: Run, here: Pat
         assert (low[measure] >= 0).all()
 
 
-def test_a_second_run_measures_nothing_again_and_writes_the_same(run: Run, here: Path) -> None:
+def test_a_second_run_measures_nothing_again_and_writes_the_same(
+    run: Run, finished: Run, here: Path, undrawn: Undrawn
+) -> None:
     weights(here)
-    run("ablate", *FILED)
+    ablated(finished, *FILED)
+    undrawn()
     tables = {name: (here / "results" / name).read_text() for name in FILES if name.endswith("csv")}
     stamps = {path: path.stat().st_mtime_ns for path in (here / "runs").rglob("manifest.json")}
     answer = run("ablate", *FILED)
@@ -97,7 +112,8 @@ def test_a_second_run_measures_nothing_again_and_writes_the_same(run: Run, here:
     assert "transfer_entropy" in answer.out and "random" in answer.out
 
 
-def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run, here: Path) -> None:
+def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     words = (*SMALL, "recipe=smoke", "seed=0,1")
     answer = run("ablate", *words)
     assert answer.code == 0, answer.err
@@ -136,10 +152,12 @@ def test_random_weights_are_trained_once_and_several_seeds_make_claims(run: Run,
     assert trained["hash"] in {path.parent.name for path in (here / "runs/train").glob("*/manifest.json")}
 
 
+@pytest.mark.usefixtures("few_shares")
 @pytest.mark.parametrize("words", [FILED, (*SMALL, "recipe=smoke", "seed=0,1")], ids=["a file", "trained"])
 def test_a_dataset_is_opened_once_for_all_models_and_measures(
-    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    run: Run, here: Path, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
+    undrawn()
     weights(here)
     opened, original = [], ActionMnist.load
 
@@ -152,15 +170,19 @@ def test_a_dataset_is_opened_once_for_all_models_and_measures(
     assert len(opened) == 1
 
 
-def test_one_model_has_no_interval(run: Run, here: Path) -> None:
+def test_one_model_has_no_interval(run: Run, finished: Run, here: Path, undrawn: Undrawn) -> None:
     weights(here)
+    ablated(finished, *FILED)
+    undrawn()
     answer = run("ablate", *FILED)
     claims = pd.read_csv(here / "results/claims.csv")
     assert claims[["low", "high", "p_holm"]].isna().all(axis=None)
     assert "Differences [points]" not in answer.out
 
 
-def test_a_measure_with_other_options_is_another_measure(run: Run, here: Path) -> None:
+@pytest.mark.usefixtures("few_shares")
+def test_a_measure_with_other_options_is_another_measure(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     weights(here)
     options = ("scorer=transfer_entropy,mutual_information", "scorer.bins=8,16")
     found = ablated(run, *FILED, *options)
@@ -173,7 +195,9 @@ def test_a_measure_with_other_options_is_another_measure(run: Run, here: Path) -
     assert not {f"low: {names[0]} - {names[3]}", f"low: {names[0]} - {names[1]}"} & claims
 
 
-def test_two_files_of_weights_are_two_models(run: Run, here: Path) -> None:
+@pytest.mark.usefixtures("few_shares")
+def test_two_files_of_weights_are_two_models(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     for name in ("one", "two"):
         save_file(ClipClassifier(8, 6).state_dict(), here / f"{name}.safetensors")
     words = ("model=lstm128", "model.units=6", "model.weights=one.safetensors,two.safetensors", *SMALL_CLIPS)

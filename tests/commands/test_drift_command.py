@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, everything_in
+from conftest import Answer, Undrawn, everything_in
 from safetensors.torch import save_file
 
 from prune_cli.commands import drift
@@ -38,8 +38,8 @@ def scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_json(path.with_suffix(".json"), {"train_images": images})
 
 
-def test_drift_writes_a_row_a_tensor_and_a_picture(run: Run, here: Path) -> None:
-    answer = run(*TWO, "--json")
+def test_drift_writes_a_row_a_tensor_and_a_picture(finished: Run, here: Path) -> None:
+    answer = finished(*TWO, "--json")
     assert answer.code == 0, answer.err
     assert everything_in(here / "results") == {"drift.csv", "drift.png"}
     table = pd.read_csv(here / "results/drift.csv")
@@ -55,14 +55,17 @@ def test_drift_writes_a_row_a_tensor_and_a_picture(run: Run, here: Path) -> None
     assert (overall.mean_abs_change > 0).all()
 
 
-def test_a_constant_tensor_is_null_in_json(run: Run) -> None:
-    rows = run(*TWO, "--json").json["rows"]
+def test_a_constant_tensor_is_null_in_json(finished: Run) -> None:
+    rows = finished(*TWO, "--json").json["rows"]
     fresh = [row for row in rows if row["tensor"] == "norm.weight" and row["weights"] == "random"]
     assert [row["correlation"] for row in fresh] == [None]
 
 
-def test_a_second_drift_trains_nothing_and_writes_the_same(run: Run, here: Path) -> None:
-    run(*TWO)
+def test_a_second_drift_trains_nothing_and_writes_the_same(
+    run: Run, finished: Run, here: Path, undrawn: Undrawn
+) -> None:
+    finished(*TWO, "--json")
+    undrawn()
     before = (here / "results/drift.csv").read_text()
     answer = run(*TWO)
     assert answer.err.count("this run is finished") == 2
@@ -71,13 +74,15 @@ def test_a_second_drift_trains_nothing_and_writes_the_same(run: Run, here: Path)
     assert "60,000 images  prunable" in answer.out
 
 
-def test_what_train_has_finished_is_not_trained_again(run: Run) -> None:
+def test_what_train_has_finished_is_not_trained_again(run: Run, undrawn: Undrawn) -> None:
+    undrawn()
     run("train", "recipe=smoke")
     assert run("drift", "model.weights=random", "recipe=smoke").err.count("this run is finished") == 1
 
 
 @pytest.mark.usefixtures("scales")
-def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Path) -> None:
+def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     answer = run("drift", "recipe=smoke", "--json")
     assert answer.code == 0, answer.err
     table = pd.read_csv(here / "results/drift.csv")
@@ -143,7 +148,8 @@ def test_a_wrong_request_is_refused_before_any_work(run: Run, here: Path, words:
 
 
 @pytest.mark.usefixtures("scales")
-def test_an_experiment_says_what_is_compared(run: Run, here: Path) -> None:
+def test_an_experiment_says_what_is_compared(run: Run, here: Path, undrawn: Undrawn) -> None:
+    undrawn()
     (here / "mine/experiment").mkdir(parents=True)
     text = "# @package _global_\n# mine\ndefaults:\n  - override /recipe: smoke\nsweep:\n  model.weights: ['packaged:600', random]\n"
     (here / "mine/experiment/mine.yaml").write_text(text)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer, everything_in
+from conftest import Answer, Undrawn, everything_in
 from safetensors.torch import load_file, save_file
 from scipy import stats
 from tiny_lstm import SMALL, SMALL_CLIPS
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from prune_cli import masks, pipeline
-from prune_cli.analysis import ablation
-from prune_cli.analysis import dynamics as analysis
+from prune_cli.analysis import ablation, exponents
 from prune_cli.commands import dynamics as command
 from prune_cli.execution.request import job_of
 from prune_cli.execution.trained_models import trained_models
@@ -31,7 +30,6 @@ from prune_cli.training.evaluate import evaluate
 from prune_cli.units.lyapunov import local_exponents, lstm_step, lyapunov
 from prune_cli.units.removal import gate_inputs, shrink, weight_mask
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 COLUMNS = [
     *("dataset", "model", "seed", "measure", "keep", "draw", "fraction", "removed"),
@@ -57,7 +55,7 @@ def a_few() -> Iterator[None]:
     few = {"CLIPS": CLIPS, "LONG_CLIPS": LONG_CLIPS, "WARM_UP": WARM_UP, "STEPS": STEPS}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in few.items():
-            patch.setattr(analysis, name, value)
+            patch.setattr(exponents, name, value)
         patch.setattr(ablation, "FRACTIONS", FRACTIONS)
         yield
 
@@ -200,10 +198,10 @@ def test_the_frozen_input_is_the_last_frame_and_the_warm_up_does_not_count(made:
         assert abs(dense.lyapunov_frozen - float(long_run(made, dense, **mutant).mean())) > 1e-6, mutant
 
 
-def course(step: Callable[[int], float], growth: Callable[[int], float], trajectories: int = 4) -> analysis.LongRun:
+def course(step: Callable[[int], float], growth: Callable[[int], float], trajectories: int = 4) -> exponents.LongRun:
     """Trajectories of one number, 40 times long, with the growth of each time."""
     states, local = (torch.tensor([make(time) for time in range(40)]).double() for make in (step, growth))
-    return analysis.LongRun(local.expand(trajectories, -1), states[None, :, None].expand(trajectories, -1, -1))
+    return exponents.LongRun(local.expand(trajectories, -1), states[None, :, None].expand(trajectories, -1, -1))
 
 
 def wandering(time: int) -> float:
@@ -243,13 +241,14 @@ def test_the_accuracy_is_that_of_the_masked_model(made: Made) -> None:
     assert found != pytest.approx([accuracy(row, "readout") for row in rows])
 
 
-def test_what_is_typed_is_printed_and_is_json(run: Run, here: Path, made: Made) -> None:
+def test_what_is_typed_is_printed_and_is_json(run: Run, here: Path, made: Made, undrawn: Undrawn) -> None:
     """Trained weights are measured as they are."""
     words = (*SEEN, f"model.weights={made.file}", "scorer=weight_norm")
     answer = run(*words)
     assert answer.code == 0, answer.err
     assert everything_in(here / "results") == {"dynamics.csv", "dynamics.png"}
     assert not (here / "runs/train").exists()
+    undrawn()
     assert all(word in answer.out for word in ("FTLE", "λ frozen", "λ looped", "chaotic", "drifting", "accuracy"))
     assert sum(line.startswith("action_mnist") for line in answer.out.splitlines()) == 3 * len(FRACTIONS)
     assert "no evidence of chaos" in answer.err
@@ -278,8 +277,11 @@ def test_torch_has_as_many_threads_afterwards_as_before(run: Run, made: Made, mo
     assert torch.get_num_threads() == 2
 
 
-def test_what_nothing_is_removed_from_is_measured_once(run: Run, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nothing_is_removed_from_is_measured_once(
+    run: Run, made: Made, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And stands in each order, with the numbers of `test_nothing_removed_is_the_same_in_all_orders`."""
+    undrawn()
     stayed, original = [], command.exponents
 
     def watched(model: nn.Module, x: Tensor, keep: dict[str, Tensor]) -> Any:
@@ -291,8 +293,11 @@ def test_what_nothing_is_removed_from_is_measured_once(run: Run, made: Made, mon
     assert stayed == [6, *(3 * [3, 1])]
 
 
-def test_without_weights_it_is_trained_first(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_it_is_trained_first(
+    run: Run, here: Path, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the recipe; the weights that this leaves give the same."""
+    undrawn()
     monkeypatch.setattr(ablation, "FRACTIONS", (0.0,))
     words = (*SEEN, "model.weights=random", "scorer=weight_norm", "recipe=smoke")
     first = run(*words, "--json")

@@ -42,8 +42,10 @@ def pruned(run: Run, *words: str) -> dict:
     return answer.json
 
 
-def test_a_run_of_another_tag_is_measured_with_the_images_of_that_tag(run: Run, here: Path, weights: Path) -> None:
-    record = pruned(run, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
+def test_a_run_of_another_tag_is_measured_with_the_images_of_that_tag(
+    run: Run, finished: Run, here: Path, weights: Path
+) -> None:
+    record = pruned(finished, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
     weights.unlink()  # the run's own file is enough
     found = run("evaluate", record["hash"], "--json").json
     recorded = pd.read_csv(here / "runs/prune" / record["hash"] / "metrics.csv").iloc[-1]
@@ -52,8 +54,8 @@ def test_a_run_of_another_tag_is_measured_with_the_images_of_that_tag(run: Run, 
     assert (record["input"]["mean"], record["input"]["std"]) == ([0, 0, 0], [1, 1, 1])
 
 
-def test_a_file_is_another_run_unless_its_tag_is_told(run: Run, weights: Path) -> None:
-    of_tag = pruned(run, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
+def test_a_file_is_another_run_unless_its_tag_is_told(run: Run, finished: Run, weights: Path) -> None:
+    of_tag = pruned(finished, f"model.arch={ARCH}", f"model.weights=hub:{TAG}")
     untold = pruned(run, f"model.arch={ARCH}", f"model.weights={weights}")
     assert of_tag["weights_sha256"] == untold["weights_sha256"]
     assert of_tag["hash"] != untold["hash"]

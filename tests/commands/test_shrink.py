@@ -14,7 +14,6 @@ from tiny_lstm import SMALL
 
 from prune_cli.runs.files import sha256
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 TE = ("scorer=transfer_entropy", "sparsity=50")
 
@@ -25,8 +24,8 @@ def pruned(run: Run, *words: str) -> str:
     return answer.json["hash"]
 
 
-def test_a_smaller_lstm_is_written_beside_the_run_and_says_what_it_saves(run: Run, here: Path) -> None:
-    name = pruned(run, *TE)
+def test_a_smaller_lstm_is_written_beside_the_run_and_says_what_it_saves(run: Run, finished: Run, here: Path) -> None:
+    name = pruned(finished, *TE)
     folder = here / "runs/prune" / name
     answer = run("shrink", name, "--json")
     assert answer.code == 0, answer.err
@@ -66,7 +65,7 @@ def test_the_smaller_lstm_is_measured_in_the_precision_of_the_run(run: Run, monk
 
 
 def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
-    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, finished: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prune_cli.targets.units import Recurrence
     from prune_cli.units.removal import shrink
@@ -77,7 +76,7 @@ def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
             small.head.bias += 0.01  # type: ignore[union-attr,operator]
         return small
 
-    name = pruned(run, *TE)
+    name = pruned(finished, *TE)
     before = everything_in(here)
     monkeypatch.setattr(Recurrence, "shrink", wrong)
     answer = run("shrink", name)
@@ -86,8 +85,8 @@ def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
     assert everything_in(here) == before
 
 
-def test_a_unit_that_came_back_is_found_first(run: Run, here: Path) -> None:
-    folder = here / "runs/prune" / pruned(run, *TE)
+def test_a_unit_that_came_back_is_found_first(run: Run, finished: Run, here: Path) -> None:
+    folder = here / "runs/prune" / pruned(finished, *TE)
     tensors, keep = load_file(folder / "model.safetensors"), load_file(folder / "mask.safetensors")["lstm"]
     tensors["lstm.weight_hh_l0"][3, ~keep] = 1e-6
     save_file(tensors, folder / "model.safetensors")

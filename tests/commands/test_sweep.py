@@ -14,6 +14,7 @@ from conftest import Answer, everything_in
 
 Run = Callable[..., Answer]
 SMOKE = ("model.weights=random", "recipe=smoke")
+TWO = ("sweep", *SMOKE, "scorer=snip_magnitude,random")
 TABLES = {f"table{number}.{ending}" for number in (1, 2) for ending in ("csv", "md", "tex")}
 
 
@@ -31,19 +32,18 @@ def test_a_sweep_fills_both_tables_and_runs_csv(run: Run, here: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_second_sweep_computes_nothing_and_a_table_can_be_made_again(run: Run, here: Path) -> None:
-    words = ("sweep", *SMOKE, "scorer=magnitude,random")
-    run(*words)
+def test_a_second_sweep_computes_nothing_and_a_table_can_be_made_again(run: Run, finished: Run, here: Path) -> None:
+    finished(*TWO, "--json")
     before = (here / "results/table1.csv").read_text()
-    assert "2 runs, 2 of them finished" in run(*words).err
+    assert "2 runs, 2 of them finished" in run(*TWO).err
     (here / "results/table1.csv").unlink()
     assert run("table", "1").code == 0
     assert (here / "results/table1.csv").read_text() == before
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_table_without_some_runs_is_written_and_names_them(run: Run, here: Path) -> None:
-    records = run("sweep", *SMOKE, "scorer=snip_magnitude,random", "--json").json["runs"]
+def test_a_table_without_some_runs_is_written_and_names_them(run: Run, finished: Run, here: Path) -> None:
+    records = finished(*TWO, "--json").json["runs"]
     shutil.rmtree(here / "runs/prune" / records[1]["hash"])
     answer = run("table", "1")
     assert answer.code == 0

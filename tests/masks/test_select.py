@@ -44,7 +44,7 @@ def check_global(scores: dict[str, Tensor], sparsity: float, select: Select) -> 
     assert torch.equal(torch.cat([keep.flatten() for keep in found.values()]), expected)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(tensors, st.floats(0, 1, exclude_max=True), st.sampled_from(DTYPES))
 def test_global_selection_is_that_of_a_stable_sort(
     found: list[list[float]], sparsity: float, dtype: torch.dtype
@@ -52,7 +52,7 @@ def test_global_selection_is_that_of_a_stable_sort(
     check_global(named(found, dtype), sparsity, masks.select)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(tensors, st.floats(0, 1, exclude_max=True), st.sampled_from(sorted(SCOPES)), st.integers(0, 3))
 def test_the_count_is_exact_and_the_floor_is_met_or_refused(
     found: list[list[float]], sparsity: float, scope: str, floor: int
@@ -72,7 +72,7 @@ def test_the_count_is_exact_and_the_floor_is_met_or_refused(
         assert not len(kept_scores) or not len(removed) or bool(kept_scores.min() >= removed.max())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tensors, st.floats(0, 1, exclude_max=True), st.integers(1, 3))
 def test_a_floor_moves_no_more_than_it_must(found: list[list[float]], sparsity: float, floor: int) -> None:
     """The largest scores of each tensor up to the floor, then the largest of all others."""
@@ -106,7 +106,7 @@ def test_tensors_larger_than_a_chunk_are_selected_from_alike(
             check_global(reals, sparsity, masks.select)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.lists(st.integers(-5, 5), min_size=1, max_size=12), st.sampled_from(DTYPES)), min_size=1),
     st.floats(0, 1, exclude_max=True),

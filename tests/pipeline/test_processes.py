@@ -16,8 +16,6 @@ from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.execution.run_once import record_failure
 from prune_cli.runs.status import FAILED, RUNNING, Status, begin, end, read_status, write_status
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 SMALL = ("compute.device=cpu", "recipe=smoke", "model.weights=random", "recipe.cutmix_alpha=1", "recipe.batch_size=23")
 

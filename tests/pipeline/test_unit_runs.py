@@ -80,8 +80,8 @@ def test_no_recipe_is_implied_only_where_units_are_removed(words: tuple[str, ...
     assert settings(*words).recipe.epochs == epochs
 
 
-def test_a_unit_run_leaves_a_whole_record(run: Run, here: Path) -> None:
-    record, mask, model = pruned(run, here, TE)
+def test_a_unit_run_leaves_a_whole_record(finished: Run, here: Path) -> None:
+    record, mask, model = pruned(finished, here, TE)
     assert {key: record[key] for key in ("removal", "prunable", "kept", "parameters", "best_epoch")} == {
         "removal": "recurrence",
         "prunable": 6,
@@ -105,8 +105,8 @@ def test_a_unit_run_leaves_a_whole_record(run: Run, here: Path) -> None:
     assert kept == set(mask["lstm"].nonzero().flatten().tolist())  # keep: low
 
 
-def test_placements_share_their_scores_and_are_two_runs(run: Run, here: Path) -> None:
-    inside, one, first = pruned(run, here, TE)
+def test_placements_share_their_scores_and_are_two_runs(run: Run, finished: Run, here: Path) -> None:
+    inside, one, first = pruned(finished, here, TE)
     outside, other, second = pruned(run, here, TE, "removal=readout")
     assert inside["hash"] != outside["hash"]
     assert (inside["identity"]["removal"], outside["identity"]["removal"]) == ("recurrence", "readout")
@@ -139,8 +139,8 @@ def test_weights_of_an_lstm_are_pruned_as_any_others(run: Run, here: Path) -> No
     assert run("evaluate", record["hash"], "--json").json["accuracy"] == record["accuracy_last"]
 
 
-def test_an_epoch_fine_tunes_after_all_and_what_was_removed_stays_zero(run: Run, here: Path) -> None:
-    still, mask, before = pruned(run, here, TE)
+def test_an_epoch_fine_tunes_after_all_and_what_was_removed_stays_zero(run: Run, finished: Run, here: Path) -> None:
+    still, mask, before = pruned(finished, here, TE)
     tuned, same, after = pruned(run, here, TE, "recipe.epochs=2")
     assert (still["best_epoch"], tuned["hash"] != still["hash"]) == (0, True)
     assert list(pd.read_csv(here / "runs/prune" / tuned["hash"] / "metrics.csv").epoch) == [1, 2]
@@ -152,8 +152,8 @@ def test_an_epoch_fine_tunes_after_all_and_what_was_removed_stays_zero(run: Run,
     assert not torch.equal(after["lstm.weight_ih_l0"], before["lstm.weight_ih_l0"])
 
 
-def test_controls_of_units_keep_their_number(run: Run, here: Path) -> None:
-    plain, mask, _ = pruned(run, here, TE)
+def test_controls_of_units_keep_their_number(run: Run, finished: Run, here: Path) -> None:
+    plain, mask, _ = pruned(finished, here, TE)
     found = {kind: pruned(run, here, TE, f"control={kind}")[:2] for kind in ("inverted", "shuffle", "layerwise_random")}
     assert not bool((mask["lstm"] & found["inverted"][1]["lstm"]).any())  # at 50 % the other half
     assert {int(other["lstm"].sum()) for _, other in found.values()} == {3}
@@ -162,8 +162,8 @@ def test_controls_of_units_keep_their_number(run: Run, here: Path) -> None:
     assert torch.equal(found["layerwise_random"][1]["lstm"], random["lstm"])
 
 
-def test_a_mask_of_units_made_before_is_used_as_it_is(run: Run, here: Path) -> None:
-    first, _, _ = pruned(run, here, TE)
+def test_a_mask_of_units_made_before_is_used_as_it_is(run: Run, finished: Run, here: Path) -> None:
+    first, _, _ = pruned(finished, here, TE)
     path = f"mask={here}/runs/prune/{first['hash']}/mask.safetensors"
     again, same, _ = pruned(run, here, path, "scorer=random", "removal=readout")
     assert (again["method"], again["removal"], again["sparsity"]) == ("mask", "readout", 50.0)

@@ -19,8 +19,6 @@ from prune_cli.sweeps.child import environments
 sys.path.insert(0, str(Path(__file__).parent))
 import together
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WORLDS = st.integers(1, 9)
 SIZES = st.integers(0, 70)
 

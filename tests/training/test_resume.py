@@ -22,8 +22,6 @@ from prune_cli.training.loop import Feed, Row, fine_tune
 from prune_cli.training.mixing import cut_and_mixed
 from prune_cli.training.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STEPS, EPOCHS, SIZE = 9, 3, 8
 CUTS = (1, 7, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS, EPOCHS * STEPS - 1)  # the edges of an epoch among them
 DRAWN = generator(0, "test of resuming")

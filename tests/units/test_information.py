@@ -128,7 +128,7 @@ def test_long_draws_of_a_markov_chain_come_to_its_exact_value(flip: float, follo
     assert float(transfer_entropy(target, source)) == pytest.approx(0, abs=1e-3)  # nothing flows back
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(3, 9), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_measures_of_many_units_are_those_of_each_alone(c: int, t: int, u: int, bins: int, seed: int) -> None:
     source, target = drawn(c, t, bins=bins, seed=seed), drawn(c, t, u, bins=bins, seed=seed + 1)

@@ -193,7 +193,7 @@ def test_wrong_smaller_lstms_are_rejected() -> None:
             check_shrink(mutant)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.booleans(), min_size=U, max_size=U).filter(any), st.integers(0, 9))
 @torch.no_grad()
 def test_any_units_may_stay(keep: list[bool], seed: int) -> None:
