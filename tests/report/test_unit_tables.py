@@ -14,7 +14,7 @@ from scipy import stats
 from prune_cli.execution import run_once
 from prune_cli.report import ablation_figures
 from prune_cli.report.ablation_figures import draw_curves, draw_units
-from prune_cli.report.entries import frame, of_units, runs_table
+from prune_cli.report.entries import frame, runs_table, target_of_entry
 from prune_cli.report.tables import table1, table2
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -113,7 +113,7 @@ def test_runs_csv_and_the_shown_row_say_units(monkeypatch: pytest.MonkeyPatch) -
     assert list(table.kept) == [64, 1_081_344]
     old = entry("random", 80.0, "weights")
     del old["removal"]  # a record from before there were units
-    assert not of_units(old)
+    assert target_of_entry(old).single_weights
     assert list(runs_table([old]).removal) == ["weights"]
     shown: list[Any] = []
     monkeypatch.setattr(run_once, "print_table", lambda _title, _columns, rows: shown.extend(rows))
