@@ -1,7 +1,8 @@
-"""Hooks of the site: pages that stand outside docs/ in the repository, and links to them.
+"""Hooks of the site: pages that stand outside docs/ in the repository, links to them, and what a code host writes otherwise.
 
 A link is written so that it works in the repository: `../datasets/mnist5k/README.md` in a page of docs/, and
-`docs/extending.md` in CONTRIBUTING.md. In the site both lose their first folder, because all pages share one root.
+`docs/extending.md` in CONTRIBUTING.md. In the site both lose their first folder, because all pages share one root. A | in code in a
+table is escaped in the repository, and is not in the site, which would show the backslash.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ PAGES = [
 ]
 FROM_DOCS = re.compile(r"(?<=\]\()\.\./(?=datasets/|CONTRIBUTING\.md|CHANGELOG\.md)")
 FROM_ROOT = re.compile(r"(?<=\]\()docs/")
+ROW = re.compile(r"^\|.*$", re.M)
+CODE = re.compile(r"`[^`]+`")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -30,6 +33,6 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead the links between docs/ and the other pages to where those stand in the site."""
+    """Lead links to where the other pages stand in the site, and take the backslash from | in the code of tables."""
     pattern = FROM_ROOT if page.file.src_uri in PAGES else FROM_DOCS
-    return pattern.sub("", markdown)
+    return ROW.sub(lambda row: CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), pattern.sub("", markdown))

@@ -121,5 +121,6 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 20
+    assert "scorer.keep=low|high" in (tmp_path / "configuration.html").read_text(encoding="utf-8")
     fetched = re.compile(r"<(?:script|img|iframe|link rel=\"?stylesheet\"?)[^>]*(?:src|href)=\"?https?:", re.I)
     assert [page.name for page in pages if fetched.search(page.read_text(encoding="utf-8"))] == []

@@ -122,7 +122,7 @@ def own_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def executed(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(code, "snippet", "exec"), names)
+    exec(compile(code, "snippet", "exec", dont_inherit=True), names)  # without this file's __future__
     return names
 
 
