@@ -55,10 +55,15 @@ def check_effect(keys: Iterable[str], points: Sequence[Settings]) -> None:
 
 def _idle(settings: Settings) -> dict[str, str]:
     """The options that change nothing beside the others, by their dotted keys, each with the reason."""
+    scorer = settings.scorer
     idle = {f"recipe.{option}": reason for option, reason in settings.recipe.idle.items()}
-    if not settings.scorer.sees_data:
-        reason = f"scorer={settings.scorer.name} looks at no data"
-        idle |= {f"scoring.{option.name}": reason for option in fields(Scoring)}
+    idle |= {f"scorer.{option}": reason for option, reason in getattr(scorer, "idle", {}).items()}
+    of_scoring = [f"scoring.{option.name}" for option in fields(Scoring)]
+    if not scorer.sees_data:
+        idle |= dict.fromkeys(of_scoring, f"scorer={scorer.name} looks at no data")
+    if settings.mask is None and settings.sparsity.percent == 0:
+        of_scorer = [f"scorer.{option.name}" for option in fields(scorer)]
+        idle |= dict.fromkeys([*of_scorer, *of_scoring], "nothing is scored, since nothing is removed")
     return idle
 
 

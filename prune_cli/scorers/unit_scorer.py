@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -72,6 +72,16 @@ class InformationScorer(UnitScorer):
             if getattr(self, name) < low:
                 what = f"{name} must be {low} or more, not {getattr(self, name)}"
                 raise ConfigError(what, f"scorer.{name}", f"scorer.{name}={low}")
+
+    @property
+    def canonical(self) -> InformationScorer:
+        """The scorer that a run is called by: which surrogates does not count where none is drawn."""
+        return self if self.surrogates else replace(self, surrogate_kind=SURROGATE_KINDS[0])  # type: ignore[type-var]
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """The options that change nothing beside the others, each with the reason."""
+        return {} if self.surrogates else {"surrogate_kind": "no surrogate is drawn with scorer.surrogates=0"}
 
     @property
     def label_must_change(self) -> bool:

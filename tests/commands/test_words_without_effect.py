@@ -36,6 +36,9 @@ NO_DATA, UNTRAINED = "looks at no data", "nothing is trained with recipe.epochs=
         (("sweep", "recipe=none", "recipe.lr=0.1,0.01"), UNTRAINED),
         (("prune", "recipe.cutmix_prob=0.5"), "no batch is mixed"),
         (("prune", "recipe.warmup_epochs=0", "recipe.warmup_lr=0.1"), "there is no warm-up"),
+        (("prune", "sparsity=dense", "scorer.alpha=3"), "nothing is scored, since nothing is removed"),
+        (("prune", "sparsity=dense", "scoring.batches=4"), "nothing is scored, since nothing is removed"),
+        (("prune", *SMALL, TE, "sparsity=50", "scorer.surrogate_kind=shift"), "no surrogate is drawn"),
     ],
     ids=str,
 )  # fmt: skip
@@ -65,6 +68,17 @@ def test_a_default_may_be_typed_where_it_changes_nothing(run: Run) -> None:
         (("scorer=random", "recipe.epochs=0,1", "recipe.warmup_epochs=0", "recipe.lr=0.1,0.01"), 3),
         (("scorer=random", "recipe.cutmix_alpha=0,1", "recipe.cutmix_prob=0.5,1"), 3),
         (("scorer=random", "recipe.warmup_epochs=0,1", "recipe.epochs=2", "recipe.warmup_lr=0.1"), 2),
+        (
+            (
+                *SMALL_CLIPS,
+                "model=lstm128",
+                TE,
+                "sparsity=50",
+                "scorer.surrogates=0,9",
+                "scorer.surrogate_kind=clips,shift",
+            ),
+            3,
+        ),
     ],
     ids=str,
 )
