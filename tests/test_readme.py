@@ -27,6 +27,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.execution import grid
 from prune_cli.execution.request import USED, check_used, settings_of
 from prune_cli.execution.trained_models import MEASURES
+from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 
@@ -69,23 +70,34 @@ def targets() -> set[str]:
     return {words[1] for line in typed if (words := line.split())[:1] == ["make"] and len(words) > 1}
 
 
-def composed(command: str, words: list[str]) -> list[Settings]:
+def composed(command: str, words: list[str], paths: Paths) -> list[Settings]:
     """What the command makes of its KEY=VALUE words before it looks for data."""
     if command in SINGLE:
-        return [settings_of(words, Paths(), command)]
+        return [settings_of(words, paths, command)]
     check_used(words, command)
     extra = {"drift": ["sparsity=dense"], "ablate": [MEASURES], "dynamics": [MEASURES]}.get(command, [])
     more = [word for word in extra if not any(own.startswith(word.partition("=")[0] + "=") for own in words)]
-    return grid.grid_settings([*more, *words], Paths())
+    return grid.grid_settings([*more, *words], paths)
 
 
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder that holds the plug-in that the pages add; afterwards it is registered no longer."""
+    code = next(code for code in blocks(EXTENDING, "python") if "@scorers.register" in code)
+    (tmp_path / "movement.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    yield
+    catalogue(Paths())
+
+
+@pytest.mark.usefixtures("own_file")
 @pytest.mark.parametrize("words", shown().values(), ids=shown())
 def test_every_command_is_understood(words: list[str]) -> None:
     parsed = COMMAND.make_context("prune-cli", list(words))
     name, command, rest = COMMAND.resolve_command(parsed, [*parsed._protected_args, *parsed.args])
     typed = command.make_context(name, rest, parent=parsed).params  # Typer refuses an option that does not exist
     if "words" in typed:
-        assert composed(name, typed["words"] or [])
+        assert composed(name, typed["words"] or [], Paths(plugins=tuple(typed["plugin"])))
 
 
 def test_the_commands_shown_are_many_and_of_every_kind() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, Words
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, Words
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.paths import Paths
 
@@ -21,7 +21,9 @@ Verify = Annotated[bool, typer.Option("--verify", help="Build nothing; check eve
     "build-data dataset=action_mnist dataset.actions_per_clip=2 dataset.frames=100",
     "build-data dataset=uiuc_video --verify",
 )
-def build_data(words: Words = None, *, paths: Annotated[Paths, DATA, CONFIGS], verify: Verify = False) -> Output:
+def build_data(
+    words: Words = None, *, paths: Annotated[Paths, DATA, CONFIGS, PLUGINS], verify: Verify = False
+) -> Output:
     """Make a dataset that needs no download, or check one that is there."""
     from prune_cli.execution.request import settings_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RESULTS, RUNS, Words
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RESULTS, RUNS, Words
 from prune_cli.runs.paths import Paths
 
 
@@ -14,7 +14,7 @@ from prune_cli.runs.paths import Paths
     "dynamics model=lstm128 dataset=action_mnist",
     "dynamics model=lstm128 dataset=action_mnist,uiuc_video scorer=transfer_entropy",
 )
-def dynamics(words: Words = None, *, paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS]) -> Output:
+def dynamics(words: Words = None, *, paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS, PLUGINS]) -> Output:
     """Measure the LSTM's Lyapunov exponents, finite-time and long-run, as units are removed, and draw them beside accuracy."""
     from prune_cli.execution.request import check_used
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RUNS_READ
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RUNS_READ
 from prune_cli.runs.paths import Paths
 
 
@@ -15,7 +15,7 @@ from prune_cli.runs.paths import Paths
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, or the start of its hash.")],
     *,
-    paths: Annotated[Paths, RUNS_READ, DATA, CONFIGS],
+    paths: Annotated[Paths, RUNS_READ, DATA, CONFIGS, PLUGINS],
 ) -> Output:
     """Load a finished run's model and measure it again."""
     from prune_cli.commands.evaluate import evaluate as measure

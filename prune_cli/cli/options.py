@@ -14,6 +14,7 @@ from prune_cli.common.path_checks import (
     Check,
     check_data_folder,
     check_export,
+    check_plugin,
     check_readable_folder,
     check_writable_folder,
     typed_path,
@@ -85,6 +86,20 @@ CONFIGS = PathOption(
     "config_dir",
     Annotated[Path | None, folder("--config-dir", check_readable_folder, "Config groups of your own.")],
 )
+PLUGINS = PathOption(
+    "plugins",
+    "plugin",
+    Annotated[
+        list[Path],
+        typer.Option(
+            "--plugin",
+            metavar="FILE.py",
+            help="Scorers, models or datasets of your own; may be repeated.",
+            parser=checked("--plugin", check_plugin),
+            show_default=False,
+        ),
+    ],
+)
 
 
 def expand_paths(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
@@ -102,7 +117,8 @@ def collect_paths(signature: inspect.Signature, given: Mapping[str, Any]) -> dic
     if not options:
         return dict(given)
     others = {name: value for name, value in given.items() if name in signature.parameters}
-    return others | {"paths": Paths(**{option.field: given[option.parameter] for option in options})}
+    values = {option.field: given[option.parameter] for option in options}
+    return others | {"paths": Paths(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})}
 
 
 def _path_options(signature: inspect.Signature) -> list[PathOption]:

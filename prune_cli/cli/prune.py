@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RESULTS, RUNS, DryRun, Words
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RESULTS, RUNS, DryRun, Words
 from prune_cli.runs.paths import Paths
 
 
@@ -19,7 +19,7 @@ from prune_cli.runs.paths import Paths
     "prune model=lstm128 dataset=action_mnist scorer=transfer_entropy sparsity=50",
 )
 def prune(
-    words: Words = None, dry_run: DryRun = False, *, paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS]
+    words: Words = None, dry_run: DryRun = False, *, paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS, PLUGINS]
 ) -> Output:
     """Score, select, mask, fine-tune, evaluate and record one run."""
     from prune_cli.execution.request import job_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RUNS, Words
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RUNS, Words
 from prune_cli.runs.paths import Paths
 
 
@@ -15,7 +15,7 @@ from prune_cli.runs.paths import Paths
     "score scorer=snip_magnitude scorer.alpha=0.1 scoring.batches=4",
     "score model=lstm128 dataset=action_mnist scorer=transfer_entropy scorer.surrogates=100",
 )
-def score(words: Words = None, *, paths: Annotated[Paths, RUNS, DATA, CONFIGS]) -> Output:
+def score(words: Words = None, *, paths: Annotated[Paths, RUNS, DATA, CONFIGS, PLUGINS]) -> Output:
     """Score the prunable weights, or the units of an LSTM; `prune` takes the scores from here."""
     from prune_cli.execution.request import job_of
 

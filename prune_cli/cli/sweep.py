@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prune_cli.cli.app import INTERRUPTED, Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RESULTS, RUNS, DryRun, Words
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RESULTS, RUNS, DryRun, Words
 from prune_cli.runs.paths import Paths
 
 References = Annotated[bool, typer.Option("--references", help="Also run dense and from scratch.")]
@@ -38,7 +38,7 @@ def sweep(
     fail_fast: FailFast = False,
     dry_run: DryRun = False,
     *,
-    paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS],
+    paths: Annotated[Paths, RUNS, RESULTS, DATA, CONFIGS, PLUGINS],
 ) -> Output:
     """Run every point of a grid that is not finished, each in a process of its own, then write Tables 1 and 2."""
     from prune_cli.sweeps.launch import CLUSTERS, Launcher

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from prune_cli.cli.app import Output, command
-from prune_cli.cli.options import CONFIGS, DATA, RUNS, Words, export_option
+from prune_cli.cli.options import CONFIGS, DATA, PLUGINS, RUNS, Words, export_option
 from prune_cli.runs.paths import Paths
 
 Export = Annotated[Path | None, export_option("Write float16 weights too.")]
@@ -17,7 +17,9 @@ Export = Annotated[Path | None, export_option("Write float16 weights too.")]
     "train model=vit_micro dataset=mnist5k",
     "train model=vit_micro dataset=fashion_mnist recipe=pretrain --export vit_micro.safetensors",
 )
-def train(words: Words = None, export: Export = None, *, paths: Annotated[Paths, RUNS, DATA, CONFIGS]) -> Output:
+def train(
+    words: Words = None, export: Export = None, *, paths: Annotated[Paths, RUNS, DATA, CONFIGS, PLUGINS]
+) -> Output:
     """Train a dense model, from scratch unless model.weights says otherwise."""
     from prune_cli.execution.request import job_of
 

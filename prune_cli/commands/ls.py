@@ -9,6 +9,7 @@ from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.options import top_level
 from prune_cli.config.schema import GROUPS
+from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
 
 WHAT = {
@@ -24,34 +25,40 @@ WHAT = {
 }
 
 
-def ls(group: str | None, paths: Paths) -> list[tuple[str, str]]:
-    """(name, what it is) of each group, or of each option of `group`. Raises ConfigError for an unknown one."""
-    catalogue = Catalogue(paths.configs)
+def ls(group: str | None, paths: Paths) -> list[tuple[str, ...]]:
+    """(name, what it is) of each group, or of each option of `group` with where it is from. Raises ConfigError for an
+    unknown group."""
+    found = catalogue(paths)
     if group is None:
-        return [(name, f"{WHAT[name]}: {', '.join(catalogue.options[name])}") for name in GROUPS]
+        return [(name, f"{WHAT[name]}: {', '.join(found.options[name])}") for name in GROUPS]
     if group not in GROUPS:
         raise ConfigError(f"there is no group {group!r}", f"ls {group}", nearest(group, GROUPS, "prune-cli ls "))
-    return list(catalogue.options[group].items())
+    return [(name, what, found.origin(group, name)) for name, what in found.options[group].items()]
 
 
 def as_json(group: str | None, paths: Paths) -> dict[str, Any]:
     """The groups with the names of their choices, and the options outside of them; or the choices of `group`, each with
-    its options: name, type, default and description. Raises ConfigError for an unknown group."""
-    catalogue = Catalogue(paths.configs)
+    where it is from and its options: name, type, default and description. Raises ConfigError for an unknown group."""
+    found = catalogue(paths)
     if group is not None:
-        return {"group": group, "default": catalogue.defaults[group], "choices": _choices(group, catalogue, paths)}
+        return {"group": group, "default": found.defaults[group], "choices": _choices(group, found, paths)}
     groups = [
-        {"name": name, "default": catalogue.defaults[name], "description": WHAT[name], "choices": list(choices)}
-        for name, choices in catalogue.options.items()
+        {"name": name, "default": found.defaults[name], "description": WHAT[name], "choices": list(choices)}
+        for name, choices in found.options.items()
     ]
-    return {"groups": groups, "options": [asdict(option) for option in top_level(catalogue.text("config"))]}
+    return {"groups": groups, "options": [asdict(option) for option in top_level(found.text("config"))]}
 
 
-def _choices(group: str, catalogue: Catalogue, paths: Paths) -> list[dict[str, Any]]:
+def _choices(group: str, found: Catalogue, paths: Paths) -> list[dict[str, Any]]:
     from prune_cli.pipeline import composer  # brings torch in
 
     options = composer(paths).options
     return [
-        {"name": name, "description": what, "options": [asdict(option) for option in options(group, name)]}
-        for name, what in catalogue.options[group].items()
+        {
+            "name": name,
+            "description": what,
+            "from": found.origin(group, name),
+            "options": [asdict(option) for option in options(group, name)],
+        }
+        for name, what in found.options[group].items()
     ]

@@ -39,13 +39,15 @@ def run(folder: Path) -> dict[str, Any]:
 
 
 def _follow(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    paths = Paths(**{name: Path(path) for name, path in request["paths"].items()})
+    paths = Paths.from_json(request["paths"])
     settings = pipeline.composer(paths).from_plain(request["config"])
     job = pipeline.JobFactory(paths).job(settings)
     sys.argv = request["argv"]  # records tell the command that was typed
     kind = request["kind"]
     plan = pipeline.describe(job, kind, *pipeline.outline(job))
     if plan["hash"] != folder.name:
-        raise PruneCliError("data or weights have changed since this was planned", str(folder), "plan it again")
+        raise PruneCliError(
+            "data, weights or a plug-in have changed since this was planned", str(folder), "plan it again"
+        )
     note(pipeline.title(plan))
     return (train_once if kind == "train" else prune_once)(job, paths, wait=True)

@@ -76,6 +76,14 @@ def check_export(file: Path) -> None:
     check_writable_file(file.with_suffix(".json"))
 
 
+def check_plugin(file: Path) -> None:
+    """Raise OSError unless it is a Python file that can be read."""
+    if file.suffix != ".py":
+        raise OSError("a plug-in is a Python file, FILE.py")
+    with file.open("rb"):
+        pass
+
+
 def _check_length(path: Path) -> None:
     """Raise OSError where the path, or its last name, is longer than the file system allows."""
     with suppress(FileNotFoundError, NotADirectoryError):

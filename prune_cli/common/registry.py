@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
+import inspect
 import pkgutil
+import secrets
+import sys
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 from prune_cli.common.errors import ConfigError, nearest
 
 T = TypeVar("T")
+PACKAGE = __name__.partition(".")[0]
 NOT_IN_HASH = {"identity": False}  # metadata of an option that cannot change a run's numbers (see runs/identity.py)
 
 
 class Registry(Generic[T]):
     """The frozen dataclasses of one kind, by name. Their fields are the options of the part."""
 
+    all: ClassVar[list[Registry[Any]]] = []  # each registry that there is, for plug-ins (plugins.py)
+
     def __init__(self, kind: str, package: str):
+        Registry.all.append(self)
         self.kind = kind
         self._package = package
         self._classes: dict[str, type] = {}
 
     def register(self, name: str) -> Callable[[type], type]:
-        """Class decorator: add a dataclass under `name` and give it that `name`. Raises ValueError if it is taken."""
+        """Class decorator: add a dataclass under `name`. Raises ValueError if the name is taken.
+
+        The class is given that `name`, and `source_sha256`, which stands for its code in the name of a run: None for a
+        class of this package, which has a `version` (runs/identity.py).
+        """
 
         def add(cls: type) -> type:
             """Name the class and keep it."""
-            if name in self._classes:
-                raise ValueError(f"{self.kind} {name!r} is registered twice: {self._classes[name]} and {cls}")
+            self._check_free(name, cls)
             if not dataclasses.is_dataclass(cls):
                 raise ValueError(f"{self.kind} {name!r} is not a dataclass: put @register above @dataclass")
-            cls.name = name  # type: ignore[attr-defined]
-            self._classes[name] = cls
-            return cls
+            cls.name, cls.source_sha256 = name, _source_sha256(cls)  # type: ignore[attr-defined]
+            return self.add(cls)
 
         return add
+
+    def add(self, cls: type) -> type:
+        """Keep a class under the `name` that it has. Raises ValueError if the name is taken."""
+        name: str = cls.name  # type: ignore[attr-defined]
+        self._check_free(name, cls)
+        self._classes[name] = cls
+        return cls
+
+    def _check_free(self, name: str, cls: type) -> None:
+        if name in self._classes:
+            raise ValueError(f"{self.kind} {name!r} is registered twice: {self._classes[name]} and {cls}")
 
     @property
     def classes(self) -> dict[str, type]:
@@ -44,6 +66,14 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
         return dict(sorted(self._classes.items()))
+
+    def registered_by(self, module: str) -> list[type]:
+        """The classes that a module, or a package and all inside it, has registered."""
+        return [cls for cls in self._classes.values() if f"{cls.__module__}.".startswith(f"{module}.")]
+
+    def remove(self, cls: type) -> None:
+        """Keep a class no longer; one that is not here is none."""
+        self._classes = {name: kept for name, kept in self._classes.items() if kept is not cls}
 
     def build(self, name: str, **options: Any) -> T:
         """Make the part `name` with its options. Raises ConfigError for an unknown name or option."""
@@ -54,3 +84,18 @@ class Registry(Generic[T]):
         for option in options.keys() - fields:
             raise ConfigError(f"{self.kind} {name!r} has no option {option!r}", hint=nearest(option, fields))
         return classes[name](**options)
+
+
+def _source_sha256(cls: type) -> str | None:
+    """The sha256 of the file that defines the class; None for a class of this package.
+
+    A class typed into an interpreter, whose text cannot be read, has a number of its own, so no run passes for another's.
+    """
+    if cls.__module__.partition(".")[0] == PACKAGE:
+        return None
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    try:
+        source = Path(file).read_bytes() if file else inspect.getsource(cls).encode()
+    except (OSError, TypeError):
+        source = secrets.token_bytes()
+    return hashlib.sha256(source).hexdigest()

@@ -1,8 +1,8 @@
-"""The options of each config group: the YAML files that ship with prune-cli and those of --config-dir."""
+"""The options of each config group: the YAML files that ship with prune-cli, those of --config-dir, and those of plug-ins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -20,10 +20,22 @@ MOST = 10_000  # values in one file of a user's, its aliases written out
 
 
 @dataclass(frozen=True)
+class Choice:
+    """An option that a plug-in brings. text: its YAML. origin: what `ls` says where it is from. file: of the YAML, if any."""
+
+    group: str
+    name: str
+    text: str
+    origin: str
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """Every option that can be named, with the first comment line of its file. Raises ConfigError for a bad folder."""
 
     config_dir: Path | None = None
+    plugged_in: tuple[Choice, ...] = ()
 
     def __post_init__(self) -> None:
         if self.config_dir is not None and not self.config_dir.is_dir():
@@ -42,6 +54,9 @@ class Catalogue:
 
     def text(self, name: str) -> str:
         """The YAML of `config`, or of GROUP/OPTION."""
+        for choice in self.choices:
+            if name == f"{choice.group}/{choice.name}":
+                return choice.text
         users = self.config_dir / f"{name}.yaml" if self.config_dir else None
         file = users if users and users.is_file() else resources.files("prune_cli.configs") / f"{name}.yaml"
         return file.read_bytes().decode(errors="replace")
@@ -56,6 +71,22 @@ class Catalogue:
             )
         return option
 
+    def origin(self, group: str, option: str) -> str:
+        """Where an option is from: prune-cli, --config-dir, the file of a plug-in, or an installed package."""
+        found = [choice.origin for choice in self.choices if (choice.group, choice.name) == (group, option)]
+        return found[0] if found else self._folder_of(group, option)
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """What plug-ins bring, but for those whose YAML is in --config-dir alone."""
+        return [choice for choice in self.plugged_in if choice.file or not self._is_users(choice.group, choice.name)]
+
+    def _is_users(self, group: str, option: str) -> bool:
+        return self.config_dir is not None and (self.config_dir / group / f"{option}.yaml").is_file()
+
+    def _folder_of(self, group: str, option: str) -> str:
+        return f"--config-dir {self.config_dir}" if self._is_users(group, option) else "prune-cli"
+
     def _group(self, group: str) -> dict[str, str]:
         own = _first_comments(resources.files("prune_cli.configs") / group)
         users = _first_comments(self.config_dir / group) if self.config_dir else {}
@@ -67,7 +98,19 @@ class Catalogue:
                 str(self.config_dir),
                 "give your file another name",
             )
-        return dict(sorted((own | users).items()))
+        return dict(sorted((own | users | self._of_plugins(group, own | users)).items()))
+
+    def _of_plugins(self, group: str, others: Mapping[str, str]) -> dict[str, str]:
+        """The options that plug-ins add to those of all files. Raises ConfigError for one that is there already."""
+        found = {}
+        for choice in (each for each in self.choices if each.group == group):
+            if choice.name in others:
+                what = f"{group} {choice.name!r} is of a plug-in and in {self._folder_of(group, choice.name)}"
+                raise ConfigError(what, str(choice.file or choice.origin), "give one of them another name")
+            if choice.file is not None:
+                _check(choice.file)
+            found[choice.name] = _first_comment(choice.text)
+        return found
 
 
 def _first_comments(folder: Traversable) -> dict[str, str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
-from prune_cli.config.catalogue import Catalogue
+from prune_cli.config.catalogue import Catalogue, Choice
 from prune_cli.config.options import Option, comments, options_of
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
 
@@ -174,7 +176,8 @@ class Composer:
             return part
         name = str(config.get(group, {}).get("name", ""))
         if name not in part:
-            raise ConfigError(f"its file names the {group} {name!r}, which does not exist", group, nearest(name, part))
+            what = f"its file names the {group} {name!r}, which neither prune-cli nor a plug-in registers"
+            raise ConfigError(what, group, f"{nearest(name, part)} Or --plugin FILE.py, which registers it")
         return part[name]
 
     def _experiment(self, point: Point) -> tuple[str, ...]:
@@ -186,13 +189,40 @@ class Composer:
             _ = self._catalogue.options  # refuses a folder with files that lead out of it
             search = [f"hydra.searchpath=[{_quoted(f'file://{folder.resolve()}')}]"] if folder else []
             try:
-                with initialize_config_module("prune_cli.configs", version_base="1.3"):
+                with (
+                    _stored(self._catalogue.choices),
+                    initialize_config_module("prune_cli.configs", version_base="1.3"),
+                ):
                     config = hydra_compose("config", overrides=[*search, *words])
             except BROKEN as error:
                 raise ConfigError(f"this config does not compose: {_line(error)}", " ".join(words)) from None
             _check(config, words)
             self._composed[words] = config
         return self._composed[words]
+
+
+@contextmanager
+def _stored(choices: Sequence[Choice]) -> Iterator[None]:
+    """Meanwhile Hydra finds what plug-ins bring: each choice alone, for in their folders may be anything. Raises ConfigError."""
+    nodes = [_node(choice) for choice in choices]
+    store = ConfigStore.instance()
+    for choice, node in zip(choices, nodes, strict=True):
+        store.store(choice.name, node, group=choice.group)
+    try:
+        yield
+    finally:
+        for choice in choices:
+            del store.repo[choice.group][f"{choice.name}.yaml"]
+
+
+def _node(choice: Choice) -> DictConfig:
+    try:
+        node = OmegaConf.create(choice.text)
+    except BROKEN as error:
+        raise ConfigError(f"this config does not compose: {_line(error)}", str(choice.file)) from None
+    if not isinstance(node, DictConfig):
+        raise ConfigError("this file holds no KEY: VALUE lines", str(choice.file), f"name: {choice.name}")
+    return node
 
 
 def _check(config: DictConfig, words: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ from prune_cli.runs.store import MANIFEST, RunFolder
 class Video:
     """A dataset that is rendered once into a folder of its own (clip_files.py), named by all that changes its bytes.
 
-    Those are the options, the digests of the source images and `version`, which grows when the same options begin to
+    Those are the options, the digests of the source images and `rendering`, which grows when the same options begin to
     mean other bytes. Raises ConfigError for an option that is out of range.
     """
 
@@ -46,7 +46,7 @@ class Video:
     workers: int = field(default=2, metadata=NOT_IN_HASH)
 
     name: ClassVar[str]
-    version: ClassVar[int] = 2
+    rendering: ClassVar[int] = 2
     all_classes: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class Video:
         return {split: (clips * self.actions, self.frames, side, side) for split, clips in counts if clips}
 
     def _folder(self, home: Path, sources: Mapping[str, str]) -> RunFolder:
-        identity = {"options": changed_options(self), "sources": dict(sources), "version": self.version}
+        identity = {"options": changed_options(self), "sources": dict(sources), "version": self.rendering}
         return RunFolder.of(home, self.name, identity)
 
     def _whole(self, folder: RunFolder, sizes: Sizes) -> bool:

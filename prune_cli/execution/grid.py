@@ -7,10 +7,10 @@ from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import ConfigError
-from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import axis, parse
 from prune_cli.config.schema import Point, Settings
 from prune_cli.models.registry import untrained
+from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
 from prune_cli.sweeps.points import SCRATCH, expand, references, with_grid
@@ -28,15 +28,15 @@ def grid_settings(
 
     otherwise: the axes where neither the words nor an experiment have any, found from the one run that was typed.
     """
-    catalogue, composer = Catalogue(paths.configs), pipeline.composer(paths)
-    fixed, typed = parse(words, catalogue)
+    choices, composer = catalogue(paths), pipeline.composer(paths)
+    fixed, typed = parse(words, choices)
     if "experiment" in typed:
         first = typed["experiment"][0].choices.get("experiment", "null")
         raise ConfigError("a sweep has one experiment", "experiment", f"prune-cli sweep experiment={first}")
     values: Mapping[str, list[Any]] = composer.grid(fixed)
     if otherwise is not None and not (typed or values):
         values = otherwise(composer.settings(fixed))
-    grid = {key: axis(key, points, catalogue) for key, points in values.items()}
+    grid = {key: axis(key, points, choices) for key, points in values.items()}
     points = expand(fixed, with_grid(fixed, typed, grid))
     if with_references:
         points += references(points, lambda point: _from_scratch(composer.settings(point)))
@@ -50,7 +50,7 @@ def _from_scratch(settings: Settings) -> Point:
 
 def check_words(words: Iterable[str], points: Sequence[Settings], paths: Paths) -> None:
     """Raise RequestError for a word that changes nothing in any of the points."""
-    fixed, axes = parse(words, Catalogue(paths.configs))
+    fixed, axes = parse(words, catalogue(paths))
     pipeline.check_effect([*fixed.values, *axes], points)
 
 

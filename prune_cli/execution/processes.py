@@ -24,7 +24,7 @@ def ask(job: pipeline.Job, folder: Path, paths: Paths, kind: str = "prune") -> N
     request = {
         "kind": kind,
         "config": job.settings.plain,
-        "paths": {name: str(path.absolute()) for name, path in vars(paths).items() if path is not None},
+        "paths": paths.to_json(),
         "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "cwd": str(Path.cwd()),
         "device": compute.device,  # as it was typed: another machine may have another best one

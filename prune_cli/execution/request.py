@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import TOP, single
 from prune_cli.config.schema import Settings
+from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
 
 if TYPE_CHECKING:  # at run time it would bring torch in before the request is read
@@ -43,7 +43,7 @@ def settings_of(words: Iterable[str], paths: Paths, command: str) -> Settings:
     words = list(words)
     check_used(words, command)
     words = from_scratch(words) if command == "train" else words
-    point = single(words, Catalogue(paths.configs), command)
+    point = single(words, catalogue(paths), command)
     from prune_cli.pipeline import check_effect, composer
 
     made = composer(paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import nn
 
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.registry import Registry
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
@@ -42,14 +44,17 @@ def target_of_record(record: dict[str, Any]) -> Target:
 def open_run(run: str, paths: Paths) -> StoredRun:
     """Open a finished run, named by its folder or the start of its hash.
 
-    Raises RequestError for an unknown run or one that stored no model, PruneCliError where its data are others, its images
-    would be prepared otherwise or the model holds a weight that its mask removed.
+    Raises RequestError for an unknown run, one that stored no model, or one whose plug-in is missing or has changed,
+    PruneCliError where its data are others, its images would be prepared otherwise or the model holds a weight that its
+    mask removed.
     """
     folder = find(paths.runs, run)
     record = read_manifest(folder) or {}
     if "accuracy_last" not in record:  # scores, or an ablation
         raise RequestError("no model was stored in this run", str(folder), "a run of prune or train: ls runs/prune")
-    settings = pipeline.composer(paths).from_plain(record["config"])
+    composer = pipeline.composer(paths)
+    _check_plugins(record["identity"], folder)
+    settings = composer.from_plain(record["config"])
     job = pipeline.JobFactory(paths).job(_without_files(settings))
     if job.data_digest != record["data_digest"]:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
@@ -61,6 +66,19 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     restore(model, part_of(folder, record, "model.safetensors"))
     _check_zeros(model, folder, record)
     return StoredRun(folder, record, job, model)
+
+
+def _check_plugins(identity: Mapping[str, Any], folder: Path) -> None:
+    """Raise RequestError unless each part of the run that was a plug-in's is of the very file that is loaded now."""
+    for registry in Registry.all:
+        part = identity.get(registry.kind, {})
+        source = part.get("source_sha256")
+        found = getattr(registry.classes.get(part.get("name")), "source_sha256", None)
+        if source is not None and found != source:
+            name = f"{registry.kind} {part['name']!r}"
+            what = f"the file of the {name} has changed" if found else f"the {name} of this run is of a plug-in"
+            hint = f"--plugin FILE.py, the file whose sha256 begins with {source[:12]}"
+            raise RequestError(what, str(folder), hint)
 
 
 def _without_files(settings: Settings) -> Settings:

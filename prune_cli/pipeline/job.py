@@ -13,7 +13,6 @@ from torch import nn
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.common.ranks import ALONE, Ranks
-from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.data.registry import Splits, datasets, reachable
@@ -24,8 +23,9 @@ from prune_cli.models import weights as weight_files
 from prune_cli.models.registry import models
 from prune_cli.models.sources import RANDOM, Weights, locate
 from prune_cli.pipeline.validation import check_fit, check_processes, implied
+from prune_cli.plugins import catalogue
 from prune_cli.runs.files import is_file
-from prune_cli.runs.identity import changed_options, versioned_options
+from prune_cli.runs.identity import versioned_options
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 from prune_cli.targets import Removal, Target, target_named, target_of
@@ -33,7 +33,8 @@ from prune_cli.training.recipe import Recipe
 
 
 def composer(paths: Paths) -> Composer:
-    """The door from overrides to settings, with every part of the program behind it."""
+    """The door from overrides to settings, with every part of the program behind it, plug-ins too. Raises ConfigError."""
+    choices = catalogue(paths)  # loads the plug-ins, which register their classes
     parts: Parts = {
         "model": models.classes,
         "dataset": datasets.classes,
@@ -44,7 +45,7 @@ def composer(paths: Paths) -> Composer:
         "recipe": Recipe,
         "compute": Compute,
     }
-    return Composer(Catalogue(paths.configs), parts, implied)
+    return Composer(choices, parts, implied)
 
 
 @dataclass(frozen=True)
@@ -140,30 +141,30 @@ def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
 def _base_identity(job: Job) -> dict[str, Any]:
     settings = job.settings
     return {
-        "model": changed_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
-        "dataset": changed_options(settings.dataset) | {"digest": job.data_digest},
-        "compute": changed_options(settings.compute),
+        "model": versioned_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
+        "dataset": versioned_options(settings.dataset) | {"digest": job.data_digest},
+        "compute": versioned_options(settings.compute),
         "seed": settings.seed,
     }
 
 
 def train_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a dense training run."""
-    return _base_identity(job) | {"recipe": changed_options(job.settings.recipe)}
+    return _base_identity(job) | {"recipe": versioned_options(job.settings.recipe)}
 
 
 def score_identity(job: Job) -> dict[str, Any]:
     """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
     compute = job.settings.compute
     scored = replace(compute, precision="fp32") if compute.precision == "bf16" else compute
-    return _base_identity(job) | {"compute": changed_options(scored)} | _scores(job)
+    return _base_identity(job) | {"compute": versioned_options(scored)} | _scores(job)
 
 
 def _scores(job: Job) -> dict[str, Any]:
     """What is scored, by which scorer and on which data."""
     return {
         "scorer": versioned_options(job.settings.scorer),
-        "scoring": changed_options(job.scoring),
+        "scoring": versioned_options(job.scoring),
         **job.target.score_identity,
     }
 
@@ -177,4 +178,4 @@ def prune_identity(job: Job) -> dict[str, Any]:
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     if job.method == "dense":
         return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter
-    return identity | {"sparsity": changed_options(job.settings.sparsity)} | _scores(job)
+    return identity | {"sparsity": versioned_options(job.settings.sparsity)} | _scores(job)

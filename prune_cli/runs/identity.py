@@ -4,7 +4,7 @@ An option left at its dataclass default stays out, so a new option (whose defaul
 old run. Options whose field says `field(metadata=NOT_IN_HASH)` (paths, workers, device; common/device.py) never count; the
 weights and the data count by their digests. A part whose same options begin to mean other numbers raises its class
 attribute `version` (1 where it has none): above 1 it is part of the name, and no old run is taken for a new one. A part
-whose options can say one thing in several ways has a property `canonical`, the one of them that counts.
+that is not of this package, a plug-in's, counts with the sha256 of its source file (`source_sha256`). A part whose options can say one thing in several ways has a property `canonical`, the one of them that counts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ def changed_options(part: Any) -> dict[str, Any]:
 
 
 def versioned_options(part: Any) -> dict[str, Any]:
-    """`changed_options`, with the class's `version` where that is above 1."""
-    version = getattr(part, "version", 1)
-    return changed_options(part) | ({"version": version} if version > 1 else {})
+    """`changed_options`, with what stands for the code of the part (`code_of`)."""
+    return changed_options(part) | code_of(part)
+
+
+def code_of(part: Any) -> dict[str, Any]:
+    """The class's `version` where that is above 1, and the `source_sha256` of one that is not of this package."""
+    version, source = getattr(part, "version", 1), getattr(part, "source_sha256", None)
+    return ({"version": version} if version > 1 else {}) | ({"source_sha256": source} if source else {})
 
 
 def _default(field: dataclasses.Field) -> Any:
