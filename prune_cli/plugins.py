@@ -1,4 +1,4 @@
-"""Plug-ins: scorers, models and datasets of a user's own, registered by the decorators that this package's own parts use.
+"""Plug-ins: scorers, models, datasets, controls and targets of a user's own, registered by the decorators that this package's own parts use.
 
 One comes from a file (`--plugin FILE.py`), or from an installed package by the entry-point group `prune_cli.plugins`. Each
 registered class is a choice of its group. Its options' values come from GROUP/NAME.yaml beside the file that defines it; a
@@ -26,7 +26,15 @@ from prune_cli.config.catalogue import Catalogue, Choice
 from prune_cli.runs.paths import Paths
 
 GROUP = "prune_cli.plugins"  # of entry points
-ROOMS = ("models", "data", "scorers")  # the packages that have a registry
+ROOMS = (
+    "models.registry",
+    "data.registry",
+    "scorers.registry",
+    "targets.registry",
+    "masks.controls",
+)  # where registries are
+GROUP_OF = {"target": "removal"}  # the config group of a registry where that has another name
+BY_KIND = ("control", "removal")  # groups whose YAML says `kind`, not `name`
 NAME = re.compile(r"\w[\w-]*")
 
 
@@ -60,11 +68,15 @@ def catalogue(paths: Paths) -> Catalogue:
     if not (paths.plugins or installed or _imported):
         return Catalogue(paths.configs)
     for room in ROOMS:
-        import_module(f"prune_cli.{room}.registry")
+        import_module(f"prune_cli.{room}")
     _hold_ours_alone()
     files = dict.fromkeys(path.resolve() for path in paths.plugins)
     plugins = [*map(_installed, installed), *map(_from_file, files)]
-    choices = [_choice(registry.kind, cls, plugin.origin) for plugin in plugins for registry, cls in plugin.parts]
+    choices = [
+        _choice(GROUP_OF.get(registry.kind, registry.kind), cls, plugin.origin)
+        for plugin in plugins
+        for registry, cls in plugin.parts
+    ]
     return Catalogue(paths.configs, tuple(choices))
 
 
@@ -153,4 +165,5 @@ def _choice(group: str, cls: Any, origin: str) -> Choice:
     if file.is_file():
         return Choice(group, name, file.read_bytes().decode(errors="replace"), origin, file)
     what = (cls.__doc__ or name).strip().splitlines()[0]
-    return Choice(group, name, f"# {what}\nname: {name}\n", origin)
+    key = "kind" if group in BY_KIND else "name"
+    return Choice(group, name, f"# {what}\n{key}: {name}\n", origin)

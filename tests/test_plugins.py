@@ -10,15 +10,19 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 from conftest import Answer
 
 from prune_cli import plugins
 from prune_cli.common.errors import ConfigError, RequestError
 from prune_cli.common.registry import Registry
 from prune_cli.config import compose
-from prune_cli.data.registry import datasets
+from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.execution.request import settings_of
+from prune_cli.execution.stored_run import check_plugins
 from prune_cli.models.registry import models
+from prune_cli.models.sources import Weights
+from prune_cli.pipeline.job import Job, prune_identity
 from prune_cli.plugins import catalogue
 from prune_cli.runs.identity import versioned_options
 from prune_cli.runs.paths import Paths
@@ -44,8 +48,11 @@ class Movement:
 OTHERS = """
 from dataclasses import dataclass
 from prune_cli.data.optdigits import OptDigits
-from prune_cli.data.registry import datasets
+from prune_cli.data.registry import Split, Splits, datasets
+from prune_cli.execution.stored_run import check_plugins
 from prune_cli.models.registry import models
+from prune_cli.models.sources import Weights
+from prune_cli.pipeline.job import Job, prune_identity
 from prune_cli.models.vit_micro import ViTMicro
 
 @models.register("vit_own")
@@ -250,6 +257,39 @@ def test_a_model_and_a_dataset_count_with_their_file_too(tmp_path: Path) -> None
     for part, name in ((found.model, "vit_own"), (found.dataset, "digits_own")):
         assert versioned_options(part) == {"name": name, "source_sha256": digest}
     assert {"vit_own"} == models.classes.keys() - ours("model") and "digits_own" in datasets.classes
+
+
+CONTROL = """
+from dataclasses import dataclass
+from prune_cli.masks.controls import Control, controls
+
+@controls.register("upside_down")
+@dataclass(frozen=True)
+class UpsideDown(Control):
+    "Keeps the lowest."
+
+    def scores(self, scores):
+        return {name: -score for name, score in scores.items()}
+"""
+
+
+def test_a_control_counts_with_its_file_beside_its_name(tmp_path: Path) -> None:
+    file = written(tmp_path / "mine.py", CONTROL)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    settings = settings_of(["control=upside_down"], Paths(plugins=(file,)), "prune")
+    nothing = Split(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    weights = Weights("packaged", tmp_path, "a" * 64)
+    job = Job(settings, Splits(nothing, nothing, nothing, ("0", "1")), "b" * 64, weights, torch.device("cpu"))
+    identity = prune_identity(job)
+    assert (identity["control"], identity["control_code"]) == ("upside_down", {"source_sha256": digest})
+    check_plugins(identity, tmp_path)
+    catalogue(Paths())
+    with pytest.raises(RequestError, match="'upside_down' of this run is of a plug-in"):
+        check_plugins(identity, tmp_path)
+
+
+def test_a_run_without_plug_ins_needs_none(tmp_path: Path) -> None:
+    check_plugins({"control": "shuffle", "removal": "recurrence", "scorer": {"name": "snip"}, "seed": 0}, tmp_path)
 
 
 def ours(kind: str) -> set[str]:

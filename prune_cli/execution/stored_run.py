@@ -16,6 +16,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
+from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
 from prune_cli.targets import Target, target_named
@@ -53,7 +54,7 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     if "accuracy_last" not in record:  # scores, or an ablation
         raise RequestError("no model was stored in this run", str(folder), "a run of prune or train: ls runs/prune")
     composer = pipeline.composer(paths)
-    _check_plugins(record["identity"], folder)
+    check_plugins(record["identity"], folder)
     settings = composer.from_plain(record["config"])
     job = pipeline.JobFactory(paths).job(_without_files(settings))
     if job.data_digest != record["data_digest"]:
@@ -68,15 +69,14 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     return StoredRun(folder, record, job, model)
 
 
-def _check_plugins(identity: Mapping[str, Any], folder: Path) -> None:
+def check_plugins(identity: Mapping[str, Any], folder: Path) -> None:
     """Raise RequestError unless each part of the run that was a plug-in's is of the very file that is loaded now."""
-    for registry in Registry.all:
-        part = identity.get(registry.kind, {})
-        source = part.get("source_sha256")
-        found = getattr(registry.classes.get(part.get("name")), "source_sha256", None)
-        if source is not None and found != source:
-            name = f"{registry.kind} {part['name']!r}"
-            what = f"the file of the {name} has changed" if found else f"the {name} of this run is of a plug-in"
+    classes = {registry.kind: registry.classes for registry in Registry.all}
+    for kind, name, source in sources(identity):
+        found = getattr(classes[kind].get(name), "source_sha256", None)
+        if found != source:
+            known = f"the {kind} {name!r}"
+            what = f"the file of {known} has changed" if found else f"{known} of this run is of a plug-in"
             hint = f"--plugin FILE.py, the file whose sha256 begins with {source[:12]}"
             raise RequestError(what, str(folder), hint)
 

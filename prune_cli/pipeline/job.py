@@ -25,7 +25,7 @@ from prune_cli.models.sources import RANDOM, Weights, locate
 from prune_cli.pipeline.validation import check_fit, check_processes, implied
 from prune_cli.plugins import catalogue
 from prune_cli.runs.files import is_file
-from prune_cli.runs.identity import versioned_options
+from prune_cli.runs.identity import code_beside, versioned_options
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 from prune_cli.targets import Removal, Target, target_named, target_of
@@ -166,6 +166,7 @@ def _scores(job: Job) -> dict[str, Any]:
         "scorer": versioned_options(job.settings.scorer),
         "scoring": versioned_options(job.scoring),
         **job.target.score_identity,
+        **code_beside("removal", job.target),
     }
 
 
@@ -173,8 +174,9 @@ def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job) | job.target.identity
     if job.method != "dense" and job.settings.control != ControlChoice():
-        identity |= {"control": job.settings.control.kind}
+        identity |= {"control": job.settings.control.kind} | code_beside("control", job.settings.control.control)
     if job.method == "mask":
+        identity |= code_beside("removal", job.target)
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     if job.method == "dense":
         return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter

@@ -12,7 +12,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+CODE = "_code"  # the end of a key that stands beside the name of a part
 
 
 def changed_options(part: Any) -> dict[str, Any]:
@@ -36,6 +39,23 @@ def code_of(part: Any) -> dict[str, Any]:
     """The class's `version` where that is above 1, and the `source_sha256` of one that is not of this package."""
     version, source = getattr(part, "version", 1), getattr(part, "source_sha256", None)
     return ({"version": version} if version > 1 else {}) | ({"source_sha256": source} if source else {})
+
+
+def code_beside(key: str, part: Any) -> dict[str, Any]:
+    """`code_of` a part of which an identity holds the name alone, under `key`; nothing where there is nothing to say."""
+    code = code_of(part)
+    return {f"{key}{CODE}": code} if code else {}
+
+
+def sources(identity: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and source_sha256 of each part of a run that was a plug-in's."""
+    for kind in ("model", "dataset", "scorer"):
+        part = identity.get(kind, {})
+        if "source_sha256" in part:
+            yield kind, part["name"], part["source_sha256"]
+    for kind, key in (("control", "control"), ("target", "removal")):
+        if "source_sha256" in (code := identity.get(f"{key}{CODE}", {})):
+            yield kind, identity[key], code["source_sha256"]
 
 
 def _default(field: dataclasses.Field) -> Any:
