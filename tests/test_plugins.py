@@ -281,7 +281,10 @@ def test_a_control_counts_with_its_file_beside_its_name(tmp_path: Path) -> None:
     weights = Weights("packaged", tmp_path, "a" * 64)
     job = Job(settings, Splits(nothing, nothing, nothing, ("0", "1")), "b" * 64, weights, torch.device("cpu"))
     identity = prune_identity(job)
-    assert (identity["control"], identity["control_code"]) == ("upside_down", {"source_sha256": digest})
+    assert (identity["control"], identity["control_code"]) == (
+        "upside_down",
+        {"name": "upside_down", "source_sha256": digest},
+    )
     check_plugins(identity, tmp_path)
     catalogue(Paths())
     with pytest.raises(RequestError, match="'upside_down' of this run is of a plug-in"):

@@ -42,9 +42,9 @@ def code_of(part: Any) -> dict[str, Any]:
 
 
 def code_beside(key: str, part: Any) -> dict[str, Any]:
-    """`code_of` a part of which an identity holds the name alone, under `key`; nothing where there is nothing to say."""
+    """`code_of` a part of which an identity holds the name alone, or nothing, under `key`; empty for one of this package."""
     code = code_of(part)
-    return {f"{key}{CODE}": code} if code else {}
+    return {f"{key}{CODE}": {"name": part.name} | code} if code else {}
 
 
 def sources(identity: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -55,7 +55,7 @@ def sources(identity: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield kind, part["name"], part["source_sha256"]
     for kind, key in (("control", "control"), ("target", "removal")):
         if "source_sha256" in (code := identity.get(f"{key}{CODE}", {})):
-            yield kind, identity[key], code["source_sha256"]
+            yield kind, code["name"], code["source_sha256"]
 
 
 def _default(field: dataclasses.Field) -> Any:
