@@ -17,7 +17,7 @@ WHAT = {
     "dataset": "what it is fine-tuned and tested on",
     "scorer": "how much each weight matters",
     "sparsity": "how much is removed, and over what",
-    "removal": "weights or units, and where a removed unit falls silent",
+    "removal": "weights, units of an LSTM (and where a removed one falls silent) or heads of a ViT",
     "control": "what is taken from the method, to see what its result rests on",
     "recipe": "how it is fine-tuned",
     "compute": "device, threads, loader workers, precision",

@@ -47,7 +47,8 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         "largest_difference": difference,
         "file": str(to),
     }
-    write_json(to.with_suffix(".json"), result | {"sha256": sha256(to)})
+    card = found.target.card(found.job.settings, len(found.job.splits.classes))
+    write_json(to.with_suffix(".json"), result | card | {"sha256": sha256(to)})
     note(f"to use it: {found.target.usage(found.record['model'], mask, str(to))}")
     return result
 
@@ -56,14 +57,19 @@ def show_shrunk(found: dict[str, Any]) -> None:
     """Print what the smaller model saves, and how near its answers are; accuracies in percent, on the test set."""
     shown = {key: f"{value:.2f} %" for key, value in found.items() if key.startswith("accuracy")}
     shown |= {"largest_difference": f"{found['largest_difference']:.1e}"}
+    shown |= {key: _words(value) for key, value in found.items() if isinstance(value, dict)}
     print_table("", ("what", "value"), list((found | shown).items()))
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _check(found: StoredRun) -> None:
     why = "nothing was removed" if found.record["method"] == "dense" else found.target.no_smaller
     if why is not None:
-        hint = "a run with scorer=transfer_entropy removal=recurrence, or another scorer of units"
-        raise RequestError(f"this run leaves no smaller LSTM: {why}", str(found.folder), hint)
+        hint = "a run of units with removal=recurrence, or of a ViT with removal=heads"
+        raise RequestError(f"this run leaves no smaller model: {why}", str(found.folder), hint)
 
 
 @torch.no_grad()

@@ -85,7 +85,7 @@ def _score(
         return scorer(model, batches, parameters, originals)  # type: ignore[call-arg]
     scores = scorer(model, batches, parameters)
     for name, keep in mask.items():
-        scores[name].masked_fill_(~keep, NEVER)
+        scores[name].masked_fill_(~keep.to(scores[name].device), NEVER)
     return scores
 
 

@@ -69,6 +69,10 @@ class Target(ABC):
         """What a smaller model has left, by name: the number of what stays, under its noun."""
         return {self.noun: sum(int(keep.sum()) for keep in mask.values())}
 
+    def card(self, settings: Settings, classes: int) -> dict[str, object]:  # noqa: ARG002
+        """What the .json beside a smaller model says more, for the model to be built again."""
+        return {}
+
     def usage(self, model: str, mask: Mapping[str, Tensor], file: str) -> str:
         """How the smaller model in `file` is used again; model: the config name of the full one."""
         raise NotImplementedError(self.no_smaller)

@@ -1,0 +1,142 @@
+"""heads: whole attention heads of a ViT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_cli.common.errors import ConfigError
+from prune_cli.targets.base import Prunable, Target
+from prune_cli.targets.registry import targets
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prune_cli.config.schema import Settings
+    from prune_cli.masks import Mask
+
+
+@targets.register("heads")
+@dataclass(frozen=True)
+class HeadTarget(Target):
+    """The heads of timm's self-attention layers (models/attention.py) whose weights attn.qkv and attn.proj are prunable.
+
+    A head's score is the sum of the scores of its weights: its rows of q, k and v and its columns of proj. So every scorer
+    of weights serves, and what was scored for single weights serves too. A removed head has zeros in all of these
+    weights; its biases of q, k and v stay, and contribute nothing, because its columns of proj are zero.
+    """
+
+    noun = "heads"
+    title = "heads"
+    scored = "weights"
+
+    def parameters(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
+        """The mask of each attention layer by its name, all ones, (H,). Raises ConfigError where there is none."""
+        import torch
+
+        from prune_cli.models.attention import attentions
+
+        layers = attentions(model)
+        if not layers:
+            what = f"{type(model).__name__} has no attention heads that could be removed"
+            raise ConfigError(what, "removal=heads", "model=vit_micro, or another ViT")
+        weights = self.to_score(model, prunable)
+        ones = {
+            name: layer.qkv.weight.new_ones(layer.num_heads) for name, layer in layers.items() if _both(name, weights)
+        }
+        if not ones:
+            what = "attn.qkv and attn.proj of no layer are both prunable, so no head can be removed"
+            raise ConfigError(what, "model.prunable", "model.prunable=['blocks.*.attn.*']")
+        return {name: torch.nn.Parameter(mask, requires_grad=False) for name, mask in ones.items()}
+
+    def to_score(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
+        """All prunable weights, as for single weights: a scoring of them is shared."""
+        from prune_cli.models.prunable import prunable as prunable_weights
+
+        return prunable_weights(model, prunable)
+
+    def scores(self, model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of each layer the sums over its heads, (H,)."""
+        from prune_cli.models.attention import attentions, head_sums
+
+        layers = {name: layer for name, layer in attentions(model).items() if _both(name, scores)}
+        return {name: head_sums(layer, *(scores[of] for of in _names(name))) for name, layer in layers.items()}
+
+    def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
+        """A removed head's rows of qkv and columns of proj are False."""
+        from prune_cli.models.attention import attentions, columns, rows
+
+        layers, found = attentions(model), {}
+        for name, keep_H in mask.items():
+            layer, (qkv, proj) = layers[name], _names(name)
+            found[qkv] = rows(layer, keep_H).unsqueeze(1).expand_as(layer.qkv.weight)
+            found[proj] = columns(layer, keep_H).expand_as(layer.proj.weight)
+        return found
+
+    def zeroed(self, model: nn.Module, prunable: Prunable, removed: int) -> tuple[Mapping[str, Tensor], int]:
+        """qkv and proj of each layer; where heads differ in size from layer to layer, as many zeros as in the mean."""
+        masks = self.parameters(model, prunable)
+        weights = {of: model.get_parameter(of) for name in masks for of in _names(name)}
+        size, heads = (sum(t.numel() for t in tensors.values()) for tensors in (weights, masks))
+        return weights, removed * size // heads
+
+    def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
+        """The model with attention of the heads that stay, in each layer as many as do; none may be left."""
+        import copy
+
+        from prune_cli.models.attention import attentions, with_heads
+
+        small = copy.deepcopy(model)
+        for name, layer in attentions(small).items():
+            if name in mask:
+                small.set_submodule(name, with_heads(layer, mask[name].to(layer.qkv.weight.device)))
+        return small
+
+    def sizes(self, mask: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The number of heads that stay, and how many in each layer."""
+        return super().sizes(mask) | {"heads_per_layer": {name: int(keep.sum()) for name, keep in mask.items()}}
+
+    def card(self, settings: Settings, classes: int) -> dict[str, Any]:
+        """What `load_shrunk` builds the model from."""
+        return {"model": settings.plain["model"], "classes": classes, "precision": settings.compute.precision}
+
+    def usage(self, model: str, mask: Mapping[str, Tensor], file: str) -> str:  # noqa: ARG002
+        """The call that loads the smaller model."""
+        return f"prune_cli.targets.heads.load_shrunk({file!r})"
+
+
+def load_shrunk(file: str | Path) -> nn.Module:
+    """The smaller ViT that `prune-cli shrink` wrote, in eval mode; the .json beside the file says how it is built.
+
+    Raises DamagedError where the file is not the one that the .json tells of, WeightsError where it does not fit.
+    """
+    import torch
+
+    from prune_cli.common.device import Compute
+    from prune_cli.models.attention import attentions, with_heads
+    from prune_cli.models.registry import models
+    from prune_cli.models.weights import restore
+    from prune_cli.runs.files import check
+
+    file = Path(file)
+    card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    check(file, card["sha256"])
+    options = {key: value for key, value in card["model"].items() if key != "name"}
+    model = models.build(card["model"]["name"], **options).build(card["classes"])
+    layers = attentions(model)
+    for name, heads in card["heads_per_layer"].items():
+        model.set_submodule(name, with_heads(layers[name], torch.arange(layers[name].num_heads) < heads))
+    model = model.to(Compute(precision=card["precision"]).dtype)
+    restore(model, file)
+    return model.eval()
+
+
+def _names(layer: str) -> tuple[str, str]:
+    return f"{layer}.qkv.weight", f"{layer}.proj.weight"
+
+
+def _both(layer: str, named: Mapping[str, object]) -> bool:
+    return all(name in named for name in _names(layer))
