@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Run = Callable[..., Answer]
 WORDS = ("recipe=smoke", "recipe.train_batches=2", "recipe.test_images=50", "scoring.batch_size=8", "sparsity=50")
 HEADS = (*WORDS, "removal=heads")
+UNTUNED = ("recipe=none", "scorer=magnitude", "sparsity=50", "removal=heads")
 
 
 def pruned(run: Run, *words: str) -> dict:
@@ -81,7 +82,7 @@ def test_scores_are_shared_with_single_weights_and_the_runs_are_told_apart(run: 
 
 def test_controls_of_heads_keep_their_number(run: Run, here: Path) -> None:
     def mask(*words: str) -> dict[str, torch.Tensor]:
-        folder = here / "runs/prune" / pruned(run, *HEADS, "recipe=none", "scorer=magnitude", *words)["hash"]
+        folder = here / "runs/prune" / pruned(run, *UNTUNED, *words)["hash"]
         return load_file(folder / "mask.safetensors")
 
     plain, inverted = mask(), mask("control=inverted")
@@ -94,7 +95,7 @@ def test_controls_of_heads_keep_their_number(run: Run, here: Path) -> None:
 
 
 def test_a_weight_of_a_removed_head_that_came_back_is_found(run: Run, here: Path) -> None:
-    folder = here / "runs/prune" / pruned(run, *HEADS, "recipe=none", "scorer=magnitude")["hash"]
+    folder = here / "runs/prune" / pruned(run, *UNTUNED)["hash"]
     tensors, mask = load_file(folder / "model.safetensors"), load_file(folder / "mask.safetensors")
     name = next(name for name, keep in mask.items() if not bool(keep.all()))
     head = int((~mask[name]).nonzero()[0])
