@@ -74,6 +74,14 @@ def hears_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+QUICK = (
+    "recipe=smoke",
+    "recipe.batch_size=8",
+    "recipe.train_batches=2",
+    "recipe.test_images=32",
+)  # seconds of training
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command said."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, everything_in, rewrite_manifest
+from conftest import QUICK, Answer, everything_in, rewrite_manifest
 from safetensors.torch import load_file, save_file
 
 from prune_cli.config.catalogue import Catalogue
@@ -25,7 +25,7 @@ from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
-SMOKE = ("model.weights=random", "recipe=smoke")
+SMOKE = ("model.weights=random", *QUICK)
 RUN = {
     *("config.yaml", "metrics.csv", "layers.csv", "mask.safetensors", "model.safetensors", "run.log", "manifest.json")
 }  # the files of a finished run
@@ -209,10 +209,9 @@ def test_a_number_without_a_file_is_a_custom_sparsity(run: Run) -> None:
 
 
 def test_any_timm_architecture_is_pruned_in_its_blocks(run: Run) -> None:
-    record = pruned(
-        run, "model=timm", "model.arch=vit_tiny_patch16_224", "scorer=magnitude", "sparsity=90", "recipe.batch_size=2",
-        "recipe.train_batches=1", "recipe.test_images=2",
-    )  # fmt: skip
+    words = ("model=timm", "model.arch=vit_tiny_patch16_224", "model.weights=random", "scorer=magnitude", "sparsity=90")
+    few = ("recipe=smoke", "recipe.batch_size=2", "recipe.train_batches=1", "recipe.test_images=2")
+    record = run("prune", *words, *few, "--json").json
     assert record["prunable"] == 12 * 12 * 192 * 192
     assert record["model_title"] == "vit_tiny_patch16_224"
 
@@ -267,12 +266,12 @@ def test_evaluate_finds_a_revived_weight(run: Run, finished: Run, here: Path) ->
 
 
 def test_train_records_a_dense_run_and_exports_weights_that_prune_can_use(run: Run, here: Path) -> None:
-    answer = run("train", "recipe=smoke", "--export", "weights/dense.safetensors", "--json")
+    answer = run("train", *QUICK, "--export", "weights/dense.safetensors", "--json")
     assert answer.json["method"] == "dense"
     weights = load_file(here / "weights/dense.safetensors")
     assert {t.dtype for t in weights.values()} == {torch.float16}
     assert (here / "weights/dense.json").exists()
-    record = run("prune", "recipe=smoke", "scorer=magnitude", "model.weights=weights/dense.safetensors", "--json").json
+    record = run("prune", *QUICK, "scorer=magnitude", "model.weights=weights/dense.safetensors", "--json").json
     assert record["weights"] == "file"
 
 
@@ -373,10 +372,10 @@ def test_a_loss_that_turns_nan_stops_the_run_and_says_where(run: Run, here: Path
     tensors = load_file(packaged_file("vit_micro"))
     tensors["blocks.2.mlp.fc1.weight"][0, 0] = float("nan")
     save_file(tensors, here / "nan.safetensors")
-    scoring = run("prune", "recipe=smoke", "model.weights=nan.safetensors", "scorer=snip")
+    scoring = run("prune", *QUICK, "model.weights=nan.safetensors", "scorer=snip")
     assert (scoring.code, len(scoring.lines) <= 3) == (1, True), scoring.err
     assert "scoring batch 1" in scoring.err
-    magnitude = run("prune", "recipe=smoke", "model.weights=nan.safetensors", "scorer=magnitude")
+    magnitude = run("prune", *QUICK, "model.weights=nan.safetensors", "scorer=magnitude")
     assert magnitude.code == 1
     assert "blocks.2.mlp.fc1.weight" in magnitude.err
     assert not list((here / "runs/prune").rglob("manifest.json"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Answer, Undrawn
+from conftest import QUICK, Answer, Undrawn
 from other_device import KINDS, elsewhere
 from tiny_lstm import SMALL, clips, tiny
 from torch import Tensor, nn
@@ -248,7 +248,7 @@ def test_a_scoring_run_of_units(name: str, run: Run) -> None:
 
 @pytest.mark.parametrize("words", [("scorer=snip_magnitude",), ("scorer=synflow", "scorer.rounds=2", "control=reinit")])
 def test_a_run_over_weights(words: tuple[str, ...], run: Run, chosen: torch.device) -> None:
-    record = typed(run, "prune", "recipe=smoke", *words, "compute.checkpoint_steps=1")
+    record = typed(run, "prune", *QUICK, *words, "compute.checkpoint_steps=1")
     assert record["device"] == ("stand-in" if chosen.type == "cuda" else "mps")
     assert typed(run, "evaluate", record["hash"])["accuracy"] == record["accuracy_last"]
 
@@ -274,4 +274,4 @@ def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch
 @pytest.mark.usefixtures("chosen")
 def test_weights_before_and_after_training(run: Run, undrawn: Undrawn) -> None:
     undrawn()
-    assert typed(run, "drift", "recipe=smoke", "model.weights=packaged")
+    assert typed(run, "drift", *QUICK, "model.weights=packaged")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, Undrawn, everything_in
+from conftest import QUICK, Answer, Undrawn, everything_in
 from safetensors.torch import save_file
 
 from prune_cli.commands import drift
@@ -18,7 +18,7 @@ from prune_cli.runs.files import write_json
 from prune_cli.runs.paths import Paths
 
 Run = Callable[..., Answer]
-TWO = ("drift", "model.weights=packaged,random", "recipe=smoke")
+TWO = ("drift", "model.weights=packaged,random", *QUICK)
 COLUMNS = [
     *("run", "point", "weights", "model", "dataset", "seed", "smoke", "accuracy_last"),
     *("tensor", "count", "share_within_1pct", "correlation", "relative_l2", "mean_abs_change"),
@@ -76,14 +76,14 @@ def test_a_second_drift_trains_nothing_and_writes_the_same(
 
 def test_what_train_has_finished_is_not_trained_again(run: Run, undrawn: Undrawn) -> None:
     undrawn()
-    run("train", "recipe=smoke")
-    assert run("drift", "model.weights=random", "recipe=smoke").err.count("this run is finished") == 1
+    run("train", *QUICK)
+    assert run("drift", "model.weights=random", *QUICK).err.count("this run is finished") == 1
 
 
 @pytest.mark.usefixtures("scales")
 def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Path, undrawn: Undrawn) -> None:
     undrawn()
-    answer = run("drift", "recipe=smoke", "--json")
+    answer = run("drift", *QUICK, "--json")
     assert answer.code == 0, answer.err
     table = pd.read_csv(here / "results/drift.csv")
     assert list(dict.fromkeys(table.weights)) == list(ViTMicro.scales)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, everything_in
+from conftest import QUICK, Answer, everything_in
 
 Run = Callable[..., Answer]
-SMOKE = ("model.weights=random", "recipe=smoke")
+SMOKE = ("model.weights=random", *QUICK)
 TWO = ("sweep", *SMOKE, "scorer=snip_magnitude,random")
 TABLES = {f"table{number}.{ending}" for number in (1, 2) for ending in ("csv", "md", "tex")}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Answer, everything_in
+from conftest import QUICK, Answer, everything_in
 
 from prune_cli.report.entries import Entry
 from prune_cli.runs.identity import run_hash
@@ -132,7 +132,7 @@ def test_settings_are_the_names_of_recipes(run: Run) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_random_runs_of_one_seed_are_one_however_many_batches_are_scored(run: Run) -> None:
     """Random looks at no data, so `scoring.batches=1,4` repeats nothing."""
-    words = ("model.weights=random", "recipe=smoke", "scorer=snip_magnitude,random", "scoring.batches=1,4")
+    words = ("model.weights=random", *QUICK, "scorer=snip_magnitude,random", "scoring.batches=1,4")
     rows = run("sweep", *words, "--json").json["table1"]["rows"]
     randoms = [row["MNIST-5k Acc. [%]"]["random"] for row in rows]
     assert [random["n"] for random in randoms] == [1, 1]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, everything_in
+from conftest import QUICK, Answer, everything_in
 
 from prune_cli.commands.verify import verify
 from prune_cli.common import interrupts
 
 Run = Callable[..., Answer]
-SMOKE = ("model.weights=random", "recipe=smoke")
+SMOKE = ("model.weights=random", *QUICK)
 FLIPS = 50
 
 
@@ -181,7 +181,7 @@ def test_the_points_of_the_last_sweep_are_not_guessed(run: Run, here: Path) -> N
 def test_a_damaged_file_of_a_run_is_not_used_as_mask_or_weights(run: Run, runs: Path) -> None:
     finished = next((runs / "prune").glob("*/manifest.json")).parent
     for option, name in (("mask", "mask.safetensors"), ("model.weights", "model.safetensors")):
-        words = ("prune", "recipe=smoke", *(SMOKE[:1] if option == "mask" else ()), f"{option}={finished / name}")
+        words = ("prune", *QUICK, *(SMOKE[:1] if option == "mask" else ()), f"{option}={finished / name}")
         with damaged(finished / name, lambda content: flip(content, 8 * len(content) - 8)):
             answer = run(*words, "--dry-run")
             assert answer.code == 1 and "sha256" in answer.err, answer.err

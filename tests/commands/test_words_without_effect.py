@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Answer, everything_in
+from conftest import QUICK, Answer, everything_in
 from tiny_lstm import SMALL, SMALL_CLIPS
 
 from prune_cli.common.errors import RequestError
@@ -90,7 +90,9 @@ def test_in_a_sweep_it_makes_no_second_run(run: Run, words: tuple[str, ...], poi
 
 @pytest.mark.usefixtures("in_process")
 def test_random_pruning_beside_two_amounts_of_scoring_data_is_one_run_of_table_1(run: Run) -> None:
-    found = run("sweep", *SMOKE, "scorer=snip_magnitude,random", "scoring.batches=1,4", "--json").json
+    found = run(
+        "sweep", "model.weights=random", *QUICK, "scorer=snip_magnitude,random", "scoring.batches=1,4", "--json"
+    ).json
     seen = {(run["method"], (run["scoring"] or {})["images"]) for run in found["runs"]}
     assert seen == {("snip_magnitude", 128), ("snip_magnitude", 512), ("random", 128)}
     assert len(found["runs"]) == 3

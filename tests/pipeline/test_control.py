@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from conftest import QUICK
 from safetensors.torch import load_file
 
 Run = Callable[..., object]
-SMOKE = ("recipe=smoke", "scorer=snip")
+SMOKE = (*QUICK, "scorer=snip")
 
 
 def pruned(run: Run, here: Path, *words: str) -> tuple[dict, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -82,9 +83,7 @@ def test_a_pattern_and_a_control_that_breaks_it_are_refused(run: Run) -> None:
 @pytest.mark.usefixtures("in_process")
 def test_tables_and_runs_csv_tell_controls_apart(run: Run, here: Path) -> None:
     """The brackets of Table 1 are those of random pruning as it is."""
-    found = run(
-        "sweep", "recipe=smoke", "sparsity=90", "scorer=snip_magnitude,random", "control=none,inverted", "--json"
-    ).json  # type: ignore[attr-defined]
+    found = run("sweep", *QUICK, "sparsity=90", "scorer=snip_magnitude,random", "control=none,inverted", "--json").json  # type: ignore[attr-defined]
     runs = {(r["method"], r["identity"].get("control", "none")): r["accuracy_last"] for r in found["runs"]}
     cells = [row["MNIST-5k Acc. [%]"] for row in found["table1"]["rows"]]
     assert [cell["mean"] for cell in cells] == [runs["snip_magnitude", kind] for kind in ("none", "inverted")]
@@ -108,14 +107,14 @@ def test_a_dense_run_has_no_scope(run: Run) -> None:
 
 
 def test_a_dense_run_has_no_control(run: Run) -> None:
-    words = ("prune", "recipe=smoke", "sparsity=dense", "--json")
+    words = ("prune", *QUICK, "sparsity=dense", "--json")
     hashes = {run(*words, *more).json["hash"] for more in ((), ("control=shuffle",))}  # type: ignore[attr-defined]
     assert len(hashes) == 1
 
 
 @pytest.mark.parametrize("scorer", ["synflow", "force"])
 def test_a_mask_in_rounds_is_recorded_and_made_once(run: Run, scorer: str) -> None:
-    words = ("prune", "recipe=smoke", f"scorer={scorer}", "scorer.rounds=3", "sparsity=90", "--json")
+    words = ("prune", *QUICK, f"scorer={scorer}", "scorer.rounds=3", "sparsity=90", "--json")
     record = run(*words).json  # type: ignore[attr-defined]
     assert record["scoring"]["rounds"] == 3
     assert record["scoring"]["images"] == 128
