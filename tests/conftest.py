@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,17 @@ def one_thread() -> None:
 def composed_once() -> Iterator[None]:
     """Each option of the packaged configs, which no test changes, is composed once for all tests of a process."""
     from prune_cli import pipeline
+    from prune_cli.config.catalogue import Catalogue
     from prune_cli.data.registry import datasets
     from prune_cli.models.registry import models
+    from prune_cli.plugins import catalogue
     from prune_cli.scorers import scorers
 
     make = pipeline.composer
     made: dict[Any, Composer] = {}
 
     def shared(paths: Paths) -> Composer:
-        if replace(Paths(), runs=paths.runs, results=paths.results, data=paths.data) != paths:  # a test's own configs
+        if catalogue(paths) != Catalogue():  # a test's own configs or plug-ins
             return make(paths)
         parts = tuple(tuple(registry.classes.values()) for registry in (models, datasets, scorers))
         if parts not in made:  # or a test has registered one more

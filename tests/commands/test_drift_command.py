@@ -91,7 +91,7 @@ def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Pa
 
 
 def points(*words: str) -> list[str]:
-    return drift._titles(drift.plan(["recipe=smoke", *words], Paths()))
+    return drift._titles(drift.plan_drift(["recipe=smoke", *words], Paths()))
 
 
 @pytest.mark.usefixtures("here")
