@@ -415,7 +415,6 @@ def test_of_the_processes_of_a_sweep_the_sweep_says_that_they_stopped(
     import prune_cli.commands.run as command
 
     def stopped(_: Path) -> None:
-        sys.argv = ["prune-cli", "sweep"]  # as a run does for its record
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "run", stopped)

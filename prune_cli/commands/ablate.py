@@ -106,7 +106,7 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> dict[
     seed = jobs[0].settings.seed
     write_csv(folder.path / f"{CURVES}.csv", ablation.curves(test, values, seed, training=training))
     record: dict[str, Any] = {"hash": folder.path.name, "identity": folder.identity, "config": jobs[0].settings.plain}
-    record |= {"weights_sha256": jobs[0].weights.sha256, **provenance(jobs[0].device)}
+    record |= {"weights_sha256": jobs[0].weights.sha256, **provenance(jobs[0].device, jobs[0].argv)}
     write_json(folder.path / MANIFEST, record)
     return record
 

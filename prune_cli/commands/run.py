@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.execution.dense_training import train_once
 from prune_cli.execution.run_once import record_failure
-from prune_cli.runs.paths import Paths
+from prune_cli.runs.files import DamagedError
+from prune_cli.runs.run_request import REQUEST, RunRequest, read_request
 from prune_cli.runs.status import held
-from prune_cli.runs.store import REQUEST, read_manifest
+from prune_cli.runs.store import read_manifest
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -26,8 +25,8 @@ def run(folder: Path) -> dict[str, Any]:
     if (found := read_manifest(folder)) is not None:
         return found
     try:
-        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        request = read_request(folder)
+    except (OSError, DamagedError):
         hint = "a sweep writes requests; for one run: prune-cli prune"
         raise RequestError(f"there is no {REQUEST} to follow", str(folder), hint) from None
     try:
@@ -38,16 +37,14 @@ def run(folder: Path) -> dict[str, Any]:
         raise
 
 
-def _follow(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    paths = Paths.from_json(request["paths"])
-    settings = pipeline.composer(paths).from_plain(request["config"])
-    job = pipeline.JobFactory(paths).job(settings)
-    sys.argv = request["argv"]  # records tell the command that was typed
-    kind = request["kind"]
-    plan = pipeline.describe(job, kind, *pipeline.outline(job))
+def _follow(request: RunRequest, folder: Path) -> dict[str, Any]:
+    paths = request.paths
+    settings = pipeline.composer(paths).from_plain(request.config)
+    job = pipeline.JobFactory(paths, argv=request.argv).job(settings)
+    plan = pipeline.describe(job, request.kind, *pipeline.outline(job))
     if plan["hash"] != folder.name:
         raise PruneCliError(
             "data, weights or a plug-in have changed since this was planned", str(folder), "plan it again"
         )
     note(pipeline.title(plan))
-    return (train_once if kind == "train" else prune_once)(job, paths, wait=True)
+    return (train_once if request.kind == "train" else prune_once)(job, paths, wait=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.commands.table import remember, show_table, table
+from prune_cli.common.errors import ErrorParts
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.grid import Planned
 from prune_cli.execution.processes import SCRATCH, ask
@@ -16,8 +17,9 @@ from prune_cli.execution.run_once import show_runs, update_runs_csv
 from prune_cli.report.table import Table
 from prune_cli.runs.files import sweep_temporaries
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.run_request import REQUEST
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, STATUS, read_status, state_of
-from prune_cli.runs.store import LOGS, REQUEST, RunFolder, finished, read_manifest
+from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
 from prune_cli.sweeps.points import estimated_seconds
 from prune_cli.sweeps.runner import Starts, Tell, clear, run_all
 
@@ -87,12 +89,9 @@ def _teller(planned: Planned, done: int) -> Tell:
 
 
 def _reason(folder: Path) -> list[str]:
-    """Why a run failed, in the lines of its error, or by the signal that ended it."""
+    """Why a run failed, as it is shown."""
     status = read_status(folder)
-    if status is None or status.reason:
-        return [line.removeprefix("error: ") for line in status.reason] if status else ["it left no word"]
-    how = f"signal {-status.code}" if status.code and status.code < 0 else f"exit code {status.code}"
-    return [f"{how}, {status.deaths} times"]
+    return (status.failure if status else ErrorParts("it left no word")).lines(first="")
 
 
 def _failure(found: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
-from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
+from prune_cli.common.command_line import typed_argv
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.catalogue import Catalogue
@@ -38,8 +37,7 @@ def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:
 
 def remember(points: Sequence[Mapping[str, Any]], paths: Paths) -> None:
     """Write which points the last sweep has."""
-    argv = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    write_checksummed(paths.results / SWEEP, {"argv": argv, "points": points})
+    write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": points})
 
 
 def last_sweep(paths: Paths) -> list[dict[str, Any]] | None:

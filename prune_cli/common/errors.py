@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 LISTED = 30  # names that a hint lists at most
 
@@ -22,18 +24,52 @@ class PruneCliError(Exception):
 
     def lines(self) -> list[str]:
         """The message as it is shown: what, where, what to type next."""
-        parts = [("error", self.what), ("where", self.where), ("try", self.hint)]
-        return [f"{label}: {' '.join(text.split())}" for label, text in parts if text]
+        return ErrorParts.of(self).lines()
+
+
+@dataclass(frozen=True)
+class ErrorParts:
+    """An error as it crosses a process: what, where and hint as in PruneCliError; exit_code: of a command that it ends."""
+
+    what: str
+    where: str | None = None
+    hint: str | None = None
+    exit_code: int = PruneCliError.exit_code
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorParts:
+        """The parts of one of our errors, what the system says of a file, or any other error's type and first line."""
+        if isinstance(error, PruneCliError):
+            return cls(error.what, error.where, error.hint, error.exit_code)
+        if isinstance(error, OSError) and error.filename is not None:
+            return cls(error.strerror or type(error).__name__, str(error.filename))
+        first = next(iter(str(error).strip().splitlines()), "")
+        return cls(f"{type(error).__name__}: {first}")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ErrorParts:
+        """What `to_json` gave; what a newer version adds is left out. Raises KeyError where `what` is missing."""
+        known = {field.name for field in fields(cls)}
+        return cls(value["what"], **{key: part for key, part in value.items() if key in known - {"what"}})
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts by name."""
+        return asdict(self)
+
+    def lines(self, first: str = "error: ") -> list[str]:
+        """The text that is shown, a line for each part that there is. first: what stands before the first line."""
+        parts = [(first, self.what), ("where: ", self.where), ("try: ", self.hint)]
+        return [f"{label}{' '.join(text.split())}" for label, text in parts if text]
+
+    def error(self) -> PruneCliError:
+        """An error with these parts, to be raised in this process: a RequestError where it ends a command with 2."""
+        kind = RequestError if self.exit_code == RequestError.exit_code else PruneCliError
+        return kind(self.what, self.where, self.hint)
 
 
 def format_error(error: BaseException) -> list[str]:
-    """An error as it is shown: our own in its lines, what the system says of a file, any other by its type and first line."""
-    if isinstance(error, PruneCliError):
-        return error.lines()
-    if isinstance(error, OSError) and error.filename is not None:
-        return PruneCliError(error.strerror or type(error).__name__, str(error.filename)).lines()
-    reason = str(error).strip().splitlines()
-    return [f"error: {type(error).__name__}: {reason[0] if reason else ''}"]
+    """An error as it is shown; see `ErrorParts.of`."""
+    return ErrorParts.of(error).lines()
 
 
 class NumericalError(PruneCliError):

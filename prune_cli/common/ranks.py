@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from prune_cli.common import interrupts
-from prune_cli.common.errors import ConfigError, PruneCliError, format_error
+from prune_cli.common.errors import ConfigError, ErrorParts, PruneCliError
 from prune_cli.common.terminal import STDERR
 
 T = TypeVar("T")
@@ -124,12 +124,12 @@ class Ranks:
         found, failure = _attempted(work) if self.main else (None, None)
         from accelerate.utils import broadcast_object_list
 
-        said = [found, format_error(failure) if failure else None]
+        said = [found, ErrorParts.of(failure) if failure else None]
         found, reason = _spoken(lambda: broadcast_object_list(said))
         if failure is not None:
             raise failure
         if reason is not None:
-            raise LostError(reason[0])
+            raise LostError(reason.lines()[0])
         return found
 
     def check_same(self, value: Any, what: str) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prune_cli import pipeline
-from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.errors import PruneCliError
 from prune_cli.common.terminal import note
-from prune_cli.runs.files import write_json
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.run_request import RunRequest, write_request
 from prune_cli.runs.status import read_status
-from prune_cli.runs.store import REQUEST, RunFolder
+from prune_cli.runs.store import RunFolder
 
 SCRATCH = ".launch"  # in the runs folder: what launchers write
 
@@ -21,16 +21,8 @@ SCRATCH = ".launch"  # in the runs folder: what launchers write
 def ask(job: pipeline.Job, folder: Path, paths: Paths, kind: str = "prune") -> None:
     """Write into a run's folder what `run` needs to know: everything but the state of the disk."""
     compute = job.settings.compute
-    request = {
-        "kind": kind,
-        "config": job.settings.plain,
-        "paths": paths.to_json(),
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "cwd": str(Path.cwd()),
-        "device": compute.device,  # as it was typed: another machine may have another best one
-        "processes": compute.processes,
-    }
-    write_json(folder / REQUEST, request)
+    asked = RunRequest(kind, job.settings.plain, paths, job.argv, Path.cwd(), compute.device, compute.processes)
+    write_request(folder, asked)
 
 
 def to_be_started(job: pipeline.Job) -> bool:
@@ -72,9 +64,7 @@ class _Here:
 def _failed(folder: Path) -> dict[str, Any]:
     """Raise what the run's status says."""
     status = read_status(folder)
-    if status is None or not status.reason:
-        how = "it left no word" if status is None else f"exit code {status.code}, {status.deaths} times"
-        raise PruneCliError(f"the run has failed: {how}", str(folder))
-    said = {label: text for label, _, text in (line.partition(": ") for line in status.reason)}
-    kind = RequestError if status.code == RequestError.exit_code else PruneCliError
-    raise kind(said["error"], said.get("where", str(folder)), said.get("try"))
+    if status is not None and status.reason is not None:
+        raise replace(status.reason, where=status.reason.where or str(folder)).error()
+    how = status.failure.what if status else "it left no word"
+    raise PruneCliError(f"the run has failed: {how}", str(folder))

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from prune_cli.common.errors import format_error
+from prune_cli.common.errors import ErrorParts
 from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
 from prune_cli.report.entries import kept_of, runs_table
@@ -70,7 +70,7 @@ def record_failure(folder: Path, error: Exception) -> None:
         if said is None or (said.state, said.pid) != (RUNNING, os.getpid()):
             return
     with suppress(FileNotFoundError):  # the first process has failed too and leaves: it has tidied up what we write
-        end(folder, FAILED, format_error(error))
+        end(folder, FAILED, ErrorParts.of(error))
 
 
 def update_runs_csv(paths: Paths) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from prune_cli.common.command_line import typed_argv
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.common.ranks import ALONE, Ranks
@@ -50,13 +52,17 @@ def composer(paths: Paths) -> Composer:
 
 @dataclass(frozen=True)
 class Job:
-    """One run, ready to start: its settings, its data and where its weights are. ranks: the processes that share it."""
+    """One run, ready to start: its settings, its data and where its weights are.
+
+    argv: the command that was typed for it. ranks: the processes that share it.
+    """
 
     settings: Settings
     splits: Splits
     data_digest: str
     weights: Weights
     device: torch.device
+    argv: tuple[str, ...] = ()
     ranks: Ranks = ALONE
 
     @property
@@ -89,9 +95,13 @@ class Job:
 class JobFactory:
     """Makes jobs. Data and weights that several runs share are read once."""
 
-    def __init__(self, paths: Paths, fetch: bool = True, here: bool = True):
-        """fetch: weights that are not here. here: the jobs run on this machine, so it must have their device."""
+    def __init__(self, paths: Paths, fetch: bool = True, here: bool = True, argv: Sequence[str] | None = None):
+        """fetch: weights that are not here. here: the jobs run on this machine, so it must have their device.
+
+        argv: the command that was typed; None: this process's own.
+        """
         self._places, self._fetch, self._here = paths, fetch, here
+        self._argv = typed_argv() if argv is None else tuple(argv)
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:
@@ -102,7 +112,7 @@ class JobFactory:
         if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
             raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
         settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
-        job = Job(settings, splits, digest, RANDOM, device)
+        job = Job(settings, splits, digest, RANDOM, device, self._argv)
         model = self.outline(job)[0]  # before weights are fetched that have nothing to remove
         weights = self._once(
             (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)

@@ -125,7 +125,7 @@ def _write(
         "input": input_of(job),
         "data_digest": job.data_digest,
         "weights_sha256": job.weights.sha256,
-        **provenance(job.device),
+        **provenance(job.device, job.argv),
     }
     scoring = record.get("scoring") or {}
     record |= {

@@ -55,7 +55,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(job.device),
         "config": job.settings.plain,
-        **provenance(job.device),
+        **provenance(job.device, job.argv),
     }
     write_tensors(folder.path / SCORES, scores)
     write_csv(folder.path / name, table)

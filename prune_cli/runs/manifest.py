@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,11 +16,11 @@ import torch
 PACKAGES = ("prune-cli", "torch", "torchvision", "timm", "hydra-core", "numpy", "safetensors")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Versions, device, threads, argv, git state and time (UTC) of this process."""
+def provenance(device: torch.device, argv: Sequence[str]) -> dict[str, Any]:
+    """Versions, device, threads, git state and time (UTC) of this process. argv: the command that was typed."""
     return {
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "argv": list(argv),
         "versions": versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),

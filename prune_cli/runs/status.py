@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from prune_cli.common.errors import ErrorParts, RequestError
 from prune_cli.runs.files import DiskFullError, write_json
 
 STATUS, MANIFEST = "status.json", "manifest.json"
@@ -30,7 +32,7 @@ class Status:
     """What the last attempt at a run says of itself.
 
     state: running, stopped or failed. deaths: attempts of this sweep that a signal ended. code: of the last one that
-    ended, -N for signal N. reason: what went wrong, in the lines that the command line shows.
+    ended, -N for signal N. reason: what went wrong, where the run had time to say so.
     """
 
     state: str
@@ -39,26 +41,51 @@ class Status:
     since: str = ""
     deaths: int = 0
     code: int | None = None
-    reason: tuple[str, ...] = ()
+    reason: ErrorParts | None = None
 
     @property
     def holder(self) -> str:
         """Who worked on it."""
         return f"process {self.pid} on {self.host}, since {self.since}"
 
+    @property
+    def failure(self) -> ErrorParts:
+        """Why the run failed: its own reason, else the signal or the exit code that ended it, and how often."""
+        ended = f"signal {-self.code}" if self.code and self.code < 0 else f"exit code {self.code}"
+        return self.reason or ErrorParts(f"{ended}, {self.deaths} times")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Status:
+        """What `to_json` gave, also before a reason had parts. Raises TypeError, KeyError or ValueError for anything else."""
+        return cls(**{**value, "reason": _reason(value["reason"], value.get("code"))})
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
 
 def read_status(folder: Path) -> Status | None:
     """The status of a run that is not finished; None where no attempt has begun, or its file cannot be read."""
     try:
-        found = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-        return Status(**{**found, "reason": tuple(found["reason"])})
+        return Status.from_json(json.loads((folder / STATUS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
+def _reason(value: Mapping[str, Any] | Sequence[str] | None, code: int | None) -> ErrorParts | None:
+    """The reason in a status file: its parts, or the printed lines that version 0.1.0 wrote, with the run's exit code."""
+    if not value:
+        return None
+    if isinstance(value, Mapping):
+        return ErrorParts.from_json(value)
+    said = {label: text for label, _, text in (line.partition(": ") for line in value)}
+    exit_code = RequestError.exit_code if code == RequestError.exit_code else ErrorParts.exit_code
+    return ErrorParts(said["error"], said.get("where"), said.get("try"), exit_code)
+
+
 def write_status(folder: Path, status: Status) -> None:
     """Replace the run's status file."""
-    write_json(folder / STATUS, asdict(status))
+    write_json(folder / STATUS, status.to_json())
 
 
 def begin(folder: Path) -> Status:
@@ -70,11 +97,11 @@ def begin(folder: Path) -> Status:
     return status
 
 
-def end(folder: Path, state: str, reason: Iterable[str] = ()) -> None:
+def end(folder: Path, state: str, reason: ErrorParts | None = None) -> None:
     """Say how this process left the run: stopped or failed, and why. On a full disk nothing is said."""
     status = read_status(folder) or Status(state)
     with suppress(DiskFullError):
-        write_status(folder, replace(status, state=state, reason=tuple(reason)))
+        write_status(folder, replace(status, state=state, reason=reason))
 
 
 def died(folder: Path, code: int) -> None:

@@ -27,9 +27,10 @@ from prune_cli.runs.files import (
     write_checksummed,
 )
 from prune_cli.runs.identity import run_hash
+from prune_cli.runs.run_request import REQUEST
 from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
 
-REQUEST, CHECKPOINT = "request.json", "checkpoint.json"
+CHECKPOINT = "checkpoint.json"
 SCORED, KEPT_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"
 LEFT_OVER = (REQUEST, CHECKPOINT, "checkpoint-*", *TEMPORARIES, STATUS)  # of a finished run; the status goes last
 LOGS = ("run.log", "output.log")  # still growing when the record is written

@@ -6,7 +6,6 @@ stop (write a checkpoint and end), kill (end at once), quiet (keep stderr in the
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prune_cli.common.errors import PruneCliError, format_error
+from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.common.ranks import STORE
+from prune_cli.runs.run_request import RunRequest, read_request
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
-from prune_cli.runs.store import REQUEST
 from prune_cli.sweeps.gpus import Claim, claimed
 
 STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
@@ -42,8 +41,8 @@ def run_child(folder: Path, home: Path) -> int:
     try:
         code = _run(folder, home)
     except (PruneCliError, OSError) as error:  # too few GPUs; no such cwd; no memory for one more process
-        end(folder, FAILED, tuple(format_error(error)))
-        code = PruneCliError.exit_code
+        end(folder, FAILED, reason := ErrorParts.of(error))
+        code = reason.exit_code
     if code not in (0, INTERRUPTED) and (home / FAIL_FAST).exists():
         (home / STOP).touch()
     return code
@@ -56,13 +55,12 @@ def command(folder: Path) -> list[str]:
 
 def _run(folder: Path, home: Path) -> int:
     request, before = _request(folder), read_status(folder)
-    count = int(request.get("processes", 1))
-    with claimed(0 if request.get("device") == "cpu" else count, (home / STOP).exists) as claim:
+    with claimed(0 if request.device == "cpu" else request.processes, (home / STOP).exists) as claim:
         if claim is None:
             return INTERRUPTED
         children = _Children(home)
         try:
-            _start(children, folder, request, count, claim)
+            _start(children, folder, request, claim)
             children.wait()
         except BaseException:  # submitit raises where Slurm takes the node away
             children.end()
@@ -72,23 +70,25 @@ def _run(folder: Path, home: Path) -> int:
     return _record(folder, before, children)
 
 
-def _request(folder: Path) -> dict[str, Any]:
-    """cwd: where the sweep was typed. processes: how many the run has. device: of the run. All may be missing."""
-    path = folder / REQUEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _request(folder: Path) -> RunRequest:
+    """The run's request; an empty one where the run has taken it away, because it was finished meanwhile."""
+    try:
+        return read_request(folder)
+    except FileNotFoundError:
+        return RunRequest()
 
 
-def _start(children: _Children, folder: Path, request: dict[str, Any], count: int, claim: Claim) -> None:
+def _start(children: _Children, folder: Path, request: RunRequest, claim: Claim) -> None:
     with (folder / LOG).open("ab") as log:
         options: dict[str, Any] = {
-            "cwd": request.get("cwd"),
+            "cwd": request.cwd,
             "stdin": subprocess.DEVNULL,
             "stdout": log,
             "stderr": log if (children.home / QUIET).exists() else None,
             "start_new_session": True,  # Ctrl-C in the terminal is for the sweep, which passes it on
             "pass_fds": claim.descriptors,
         }
-        for rank in environments(count, children.home):
+        for rank in environments(request.processes, children.home):
             environment = os.environ | claim.environment() | rank
             children.all.append(subprocess.Popen(command(folder), env=environment, **options))
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from prune_cli.common.errors import PruneCliError, format_error
+from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.common.interrupts import answered
 from prune_cli.common.polling import watching
 from prune_cli.common.terminal import note
@@ -69,7 +69,7 @@ def _launch(launcher: Starts, folders: Sequence[Path], home: Path) -> None:
     try:
         launcher.launch(folders, home)
     except Exception as error:  # launchers raise what they like, also for a run that was killed
-        reason = format_error(error)[0].removeprefix("error: ")
+        reason = ErrorParts.of(error).what
         note(f"the launcher {launcher.name} failed ({reason}); what is left is started again")
     if before == list(map(_told_of, folders)) and not (home / STOP).exists():
         raise PruneCliError(f"no run was started: {reason}", f"--launcher {launcher.name}", "--launcher basic")

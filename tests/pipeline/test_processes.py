@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,16 @@ from conftest import Answer
 from safetensors.torch import load_file
 
 from prune_cli.common.device import Compute
-from prune_cli.common.errors import ConfigError
+from prune_cli.common.errors import ConfigError, ErrorParts, RequestError
 from prune_cli.common.ranks import ALONE, LostError, Ranks
+from prune_cli.config.schema import Point
+from prune_cli.execution.processes import ask
 from prune_cli.execution.run_once import record_failure
+from prune_cli.pipeline import JobFactory, composer, describe, outline
+from prune_cli.runs.paths import Paths
+from prune_cli.runs.run_request import RunRequest, read_request, write_request
 from prune_cli.runs.status import FAILED, RUNNING, Status, begin, end, read_status, write_status
+from prune_cli.sweeps.child import run_child
 
 CPU = torch.device("cpu")
 SMALL = ("compute.device=cpu", "recipe=smoke", "model.weights=random", "recipe.cutmix_alpha=1", "recipe.batch_size=23")
@@ -44,6 +51,35 @@ def test_a_run_that_fails_says_why_and_ends_all_of_its_processes(run: Callable[.
     assert answer.code == 1
     assert answer.lines[-3].startswith("error: the loss is ")
     assert answer.lines[-2:] == ["where: epoch 1, batch 2", "try: a lower recipe.lr"]
+
+
+def test_an_error_keeps_its_parts_and_exit_code_when_it_crosses_a_process(here: Path) -> None:
+    settings = composer(Paths()).settings(Point(values={"model.weights": "random"}))
+    folder, scratch = here / "runs/prune/a", here / "scratch"
+    for path in (folder, scratch):
+        path.mkdir(parents=True)
+    write_request(folder, RunRequest("prune", settings.plain | {"mask": "a: b"}, argv=("prune-cli",), device="cpu"))
+    assert run_child(folder, scratch) == 2
+    status = read_status(folder)
+    assert status is not None
+    hint = "mask=runs/prune/HASH/mask.safetensors"
+    assert status.reason == ErrorParts("there is no such mask", "a: b", hint, 2)
+    assert isinstance(status.reason.error(), RequestError)
+    assert ErrorParts.of(status.reason.error()) == status.reason
+
+
+def test_a_record_tells_the_command_of_its_request_not_that_of_the_process(run: Callable[..., Answer]) -> None:
+    typed = ("prune-cli", "sweep", "scorer=magnitude", *SMALL)
+    point = Point({"recipe": "smoke", "scorer": "magnitude"}, {"model.weights": "random", "compute.device": "cpu"})
+    job = JobFactory(Paths(), argv=typed).job(composer(Paths()).settings(point))
+    plan = describe(job, "prune", *outline(job))
+    folder = Path("runs/prune") / plan["hash"]
+    ask(job, folder, Paths())
+    assert read_request(folder).argv == typed
+    answer = run("run", str(folder), "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["argv"] == list(typed)
+    assert sys.argv == ["prune-cli", "run", str(folder), "--json"]
 
 
 def test_batch_statistics_are_not_shared_so_a_model_that_has_them_is_refused(run: Callable[..., Answer]) -> None:
@@ -76,9 +112,9 @@ def test_one_process_asks_nobody_and_a_group_of_another_size_is_refused(monkeypa
 
 def test_the_reason_of_the_process_that_failed_stands(tmp_path: Path) -> None:
     begin(tmp_path)
-    end(tmp_path, FAILED, ["error: the other one's"])
+    end(tmp_path, FAILED, ErrorParts("the other one's"))
     record_failure(tmp_path, LostError())
-    assert read_status(tmp_path).reason == ("error: the other one's",)  # type: ignore[union-attr]
+    assert read_status(tmp_path).reason == ErrorParts("the other one's")  # type: ignore[union-attr]
 
 
 def test_a_process_that_is_lost_without_a_word_is_the_reason_that_the_first_one_gives(tmp_path: Path) -> None:

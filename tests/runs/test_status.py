@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,14 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prune_cli.common.errors import PruneCliError
+from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.runs.status import (
     DONE,
     FAILED,
     PENDING,
     RUNNING,
+    STATES,
     STOPPED,
+    Status,
     begin,
     died,
     end,
@@ -79,10 +84,37 @@ def test_a_failure_says_why_and_a_stop_is_none(folder: RunFolder) -> None:
     begin(folder.path)
     end(folder.path, STOPPED)
     assert state_of(folder.path) == PENDING
-    end(folder.path, FAILED, ["error: the loss is nan", "try: a lower recipe.lr"])
+    reason = ErrorParts("the loss is nan: twice", hint="a lower recipe.lr")
+    end(folder.path, FAILED, reason)
     status = read_status(folder.path)
     assert state_of(folder.path) == FAILED and status is not None
-    assert status.reason == ("error: the loss is nan", "try: a lower recipe.lr")
+    assert status.reason == reason == status.failure
+
+
+PARTS = st.builds(ErrorParts, st.text(), st.none() | st.text(), st.none() | st.text(), st.sampled_from([1, 2]))
+
+
+@given(st.builds(Status, st.sampled_from(STATES), st.text(), st.integers(0), st.text(), reason=st.none() | PARTS))
+def test_a_status_comes_back_from_its_file_with_every_part_of_its_reason(status: Status) -> None:
+    assert Status.from_json(json.loads(json.dumps(status.to_json()))) == status
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(1, 1), (2, 2), (-9, 1), (None, 1)])
+def test_a_status_of_a_version_that_wrote_lines_is_read(folder: RunFolder, code: int | None, exit_code: int) -> None:
+    old = {"state": FAILED, "host": "a", "pid": 1, "since": "", "deaths": 0, "code": code}
+    old["reason"] = ["error: the loss is nan: twice", "where: epoch 1", "try: a lower recipe.lr"]
+    folder.path.mkdir(parents=True)
+    (folder.path / "status.json").write_text(json.dumps(old))
+    status = read_status(folder.path)
+    assert status is not None
+    assert status.reason == ErrorParts("the loss is nan: twice", "epoch 1", "a lower recipe.lr", exit_code)
+    (folder.path / "status.json").write_text(json.dumps(old | {"reason": []}))
+    status = read_status(folder.path)
+    assert status is not None and status.reason is None
+
+
+def test_parts_of_a_newer_version_are_left_out() -> None:
+    assert ErrorParts.from_json({"what": "no", "severity": 3}) == ErrorParts("no")
 
 
 def test_a_run_killed_twice_has_failed_and_one_killed_once_has_not(folder: RunFolder) -> None:

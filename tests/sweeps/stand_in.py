@@ -29,7 +29,8 @@ def finish(folder: Path) -> int:
 
 def fail(folder: Path, state: str = "failed", code: int = 1) -> int:
     """End with words of its own."""
-    status = {"state": state, "pid": os.getpid(), "reason": ["error: NaN"]}
+    reason = {"what": "NaN", "where": "epoch 1", "hint": "a: b", "exit_code": 2}
+    status = {"state": state, "pid": os.getpid(), "reason": reason}
     (folder / "status.json").write_text(json.dumps(status))
     return code
 

@@ -15,6 +15,7 @@ import pytest
 import stand_in
 from stand_in import a_run, until
 
+from prune_cli.common.errors import ErrorParts
 from prune_cli.common.ranks import STORE
 from prune_cli.runs.status import FAILED, PENDING, STOPPED, Status, read_status, state_of, write_status
 from prune_cli.sweeps import child
@@ -64,7 +65,7 @@ def test_a_failure_keeps_its_own_words_and_gets_its_code(tmp_path: Path, home: P
     assert run_child(folder, home) == 1
     status = read_status(folder)
     assert status is not None and (status.state, status.code, status.deaths) == (FAILED, 1, 0)
-    assert status.reason == ("error: NaN",)
+    assert status.reason == ErrorParts("NaN", "epoch 1", "a: b", 2)
 
 
 @pytest.mark.parametrize("earlier", [None, Status(FAILED, pid=1), Status(STOPPED, pid=1)])
@@ -163,7 +164,8 @@ def test_what_cannot_be_started_is_a_failure_that_says_why(tmp_path: Path, home:
     folder = a_run(tmp_path / "run", "finish", cwd=str(tmp_path / "gone"))
     assert run_child(folder, home) == 1
     status = read_status(folder)
-    assert status is not None and status.state == FAILED and "gone" in " ".join(status.reason)
+    assert status is not None and status.state == FAILED and status.reason is not None
+    assert "gone" in (status.reason.where or "")
 
 
 def test_a_run_of_several_processes_has_what_torchrun_would_give_it(tmp_path: Path, home: Path) -> None:
@@ -227,7 +229,9 @@ def test_a_run_that_wants_more_gpus_than_there_are_fails_before_it_starts(
     folder = a_run(tmp_path / "run", "finish", device="cuda", processes=2)
     assert run_child(folder, home) == 1
     status = read_status(folder)
-    assert status is not None and status.state == FAILED and "2 GPUs" in status.reason[0]
+    assert status is not None and status.state == FAILED and status.reason is not None
+    assert "2 GPUs" in status.reason.what and status.reason.where == "CUDA_VISIBLE_DEVICES=7"
+    assert status.reason.hint == "fewer processes a run"
     assert not (folder / "pids").exists()
 
 
