@@ -10,12 +10,13 @@ import typer
 from prune_cli.cli.app import Output, command
 from prune_cli.cli.options import checked
 from prune_cli.common.path_checks import check_readable_folder
+from prune_cli.runs.artefacts import REQUEST
 
 RunFolder = Annotated[
     Path,
     typer.Argument(
         metavar="RUN_DIR",
-        help="A run folder with a request.json.",
+        help=f"A run folder with a {REQUEST}.",
         parser=checked("RUN_DIR", check_readable_folder),
     ),
 ]

@@ -18,13 +18,13 @@ from prune_cli.execution.request import check_used
 from prune_cli.execution.run_once import run_once
 from prune_cli.execution.trained_models import MEASURES, TrainedModel, measure_name, opened, titles, trained_models
 from prune_cli.report.ablation_figures import draw_curves, draw_units
+from prune_cli.runs.artefacts import ABLATION, CLAIMS, CURVES, MANIFEST
 from prune_cli.runs.files import write_csv, write_json
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.store import RunFolder
 
 BASELINES = ("activation_variance", "weight_norm")  # measures without a source, beside those of information
-UNITS, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv
 
 
 def plan_ablation(words: Iterable[str], paths: Paths) -> list[TrainedModel]:
@@ -40,7 +40,7 @@ def plan_ablation(words: Iterable[str], paths: Paths) -> list[TrainedModel]:
 def ablate(planned: list[TrainedModel], paths: Paths) -> dict[str, pd.DataFrame]:
     """Measure what is not measured yet; write ablation.csv, curves.csv, claims.csv and their figures."""
     found = [_measured(subject, paths, f"[{n}/{len(planned)}]") for n, subject in enumerate(planned, start=1)]
-    tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in (UNITS, CURVES)}
+    tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in (ABLATION, CURVES)}
     tables[CLAIMS] = claims(tables[CURVES], BASELINES)
     for name, table in tables.items():
         write_csv(paths.results / f"{name}.csv", table)
@@ -63,7 +63,7 @@ def show_ablation(tables: dict[str, pd.DataFrame], paths: Paths) -> None:
         shown = [_claim(row) for _, row in tables[CLAIMS].astype(object).iterrows()]
         columns = ("dataset", "removed units", "steps", "claim", "removed", "mean", "95 %", "Holm", "p", "p Holm")
         print_table("\nDifferences [points]", columns, shown)
-    note(f"written: {paths.results}/{{{UNITS},{CURVES},{CLAIMS}}}.csv, {UNITS}.png, {CURVES}*.png")
+    note(f"written: {paths.results}/{{{ABLATION},{CURVES},{CLAIMS}}}.csv, {ABLATION}.png, {CURVES}*.png")
 
 
 def _claim(row: pd.Series) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.
     about: dict[str, Any] = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     return {
         name: pd.read_csv(folder.path / f"{name}.csv", keep_default_na=False).assign(**about, run=folder.path.name)
-        for name in (UNITS, CURVES)
+        for name in (ABLATION, CURVES)
     }
 
 
@@ -102,7 +102,7 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> dict[
     model, values = opened(jobs, paths)
     test = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     training = Probe.of(model, pipeline.training_batches(jobs[0], "ablation", probe.STEPS, probe.STEP_CLIPS))
-    write_csv(folder.path / f"{UNITS}.csv", ablation.single(test, values))
+    write_csv(folder.path / f"{ABLATION}.csv", ablation.single(test, values))
     seed = jobs[0].settings.seed
     write_csv(folder.path / f"{CURVES}.csv", ablation.curves(test, values, seed, training=training))
     record: dict[str, Any] = {"hash": folder.path.name, "identity": folder.identity, "config": jobs[0].settings.plain}
@@ -115,9 +115,9 @@ def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: P
     up, across = (measure_name(each.scorer) for each in _informative(planned[0])[:2])
     called = titles(planned)
     chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
-    units = tables[UNITS]
+    units = tables[ABLATION]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel
-    draw_units(first, (up, across), called, paths.results / f"{UNITS}.png")
+    draw_units(first, (up, across), called, paths.results / f"{ABLATION}.png")
     curves = tables[CURVES]
     for steps in curves.steps.unique().tolist():
         name = f"{CURVES}_{steps}_steps.png" if steps else f"{CURVES}.png"

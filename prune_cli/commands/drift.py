@@ -21,11 +21,11 @@ from prune_cli.execution.request import check_used
 from prune_cli.models.sources import origin
 from prune_cli.report.entries import human
 from prune_cli.report.figures import Panel, density, draw, reach
+from prune_cli.runs.artefacts import DRIFT_FIGURE, DRIFT_TABLE, MODEL
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import tensors_of
 
-CSV, PNG = "drift.csv", "drift.png"
 TITLED = ("model.name", "model.weights", "dataset.name")  # parts of an identity that have a title
 COLUMNS = ("Point", "Parameters", "Count", "Within 1 % of std [%]", "Correlation", "‖Δ‖/‖before‖", "Mean |Δ|", "Run")
 
@@ -66,10 +66,10 @@ def drift(planned: Planned, paths: Paths) -> pd.DataFrame:
     """Train what is not finished, write drift.csv and drift.png, and return the rows of the first."""
     points = _trained(planned, paths)
     table = pd.concat([_measured(point) for point in points], ignore_index=True)
-    write_csv(paths.results / CSV, table)
+    write_csv(paths.results / DRIFT_TABLE, table)
     limit = max(_reach(point) for point in points)
     panels = [_panel(point, limit, table) for point in points]
-    draw(panels, limit, _heading(points), paths.results / PNG)
+    draw(panels, limit, _heading(points), paths.results / DRIFT_FIGURE)
     return table
 
 
@@ -79,7 +79,7 @@ def show_drift(table: pd.DataFrame, paths: Paths) -> None:
         note("smoke run: its figures mean nothing")
     overall = table[table.tensor.isin([ALL, PRUNABLE])]
     print_table("", COLUMNS, [_row(row) for _, row in overall.iterrows()])
-    note(f"every tensor: {paths.results / CSV}; the picture: {paths.results / PNG}")
+    note(f"every tensor: {paths.results / DRIFT_TABLE}; the picture: {paths.results / DRIFT_FIGURE}")
 
 
 def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _trained(planned: Planned, paths: Paths) -> list[Trained]:
     for number, ((job, _), title) in enumerate(zip(planned.values(), _titles(planned), strict=True), start=1):
         note(f"[{number}/{len(planned)}] {title}")
         record = train_once(job, paths)
-        points.append(Trained(job, record, paths.runs / "train" / record["hash"] / "model.safetensors", title))
+        points.append(Trained(job, record, paths.runs / "train" / record["hash"] / MODEL, title))
     return points
 
 

@@ -16,12 +16,12 @@ from prune_cli.analysis.probe import Probe
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.trained_models import TrainedModel, opened, titles
 from prune_cli.report.dynamics_figure import draw_dynamics
+from prune_cli.runs.artefacts import DYNAMICS_FIGURE, DYNAMICS_TABLE
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.paths import Paths
 from prune_cli.units.removal import units
 
 DRAWS = 1  # random orders: each takes as long as a measure
-CSV, PNG = "dynamics.csv", "dynamics.png"
 SHOWN = (0.0, 0.3, 0.5, 0.7, 0.9)  # shares removed that are printed
 EXPONENTS = {"FTLE": "ftle", "λ frozen": "lyapunov_frozen", "λ looped": "lyapunov_looped"}  # title: column
 READING = (
@@ -34,8 +34,8 @@ READING = (
 def dynamics(planned: list[TrainedModel], paths: Paths) -> pd.DataFrame:
     """Measure each model with more and more of its units removed; write dynamics.csv and dynamics.png."""
     table = pd.DataFrame([row for subject in planned for row in _rows(subject, paths)])
-    write_csv(paths.results / CSV, table)
-    draw_dynamics(table, titles(planned), paths.results / PNG)
+    write_csv(paths.results / DYNAMICS_TABLE, table)
+    draw_dynamics(table, titles(planned), paths.results / DYNAMICS_FIGURE)
     return table
 
 
@@ -46,7 +46,7 @@ def show_dynamics(table: pd.DataFrame, paths: Paths) -> None:
     print_table("Largest Lyapunov exponents [nats a frame], mean ± standard deviation over clips", columns, rows)
     for line in READING:
         note(line)
-    note(f"written: {paths.results / CSV}, {PNG}")
+    note(f"written: {paths.results / DYNAMICS_TABLE}, {DYNAMICS_FIGURE}")
 
 
 def _rows(subject: TrainedModel, paths: Paths) -> Iterator[dict[str, Any]]:

@@ -10,11 +10,11 @@ from typing import Any
 from prune_cli.commands.verify import there
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import note
+from prune_cli.runs.artefacts import CONFIG, LAYERS, MANIFEST, METRICS
 from prune_cli.runs.files import CHECKSUM, DamagedError, check, write_checksummed, write_text
-from prune_cli.runs.status import MANIFEST
 from prune_cli.runs.store import PACKED, digest_of, find, read_manifest
 
-KEPT = ("config.yaml", "metrics.csv", "layers.csv")  # and the manifest, with the digest of the mask and of every file
+KEPT = (CONFIG, METRICS, LAYERS)  # and the manifest, with the digest of the mask and of every file
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note
 from prune_cli.execution.dense_training import train_once
 from prune_cli.execution.run_once import record_failure
+from prune_cli.runs.artefacts import REQUEST
 from prune_cli.runs.files import DamagedError
-from prune_cli.runs.run_request import REQUEST, RunRequest, read_request
+from prune_cli.runs.run_request import RunRequest, read_request
 from prune_cli.runs.status import held
 from prune_cli.runs.store import read_manifest
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
+from prune_cli.runs.artefacts import LAYERS, UNITS
 from prune_cli.runs.paths import Paths
 
 SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.csv that are printed
@@ -28,12 +29,12 @@ def score(job: pipeline.Job, paths: Paths) -> tuple[dict[str, Any], Path]:
 def show_layers(record: dict[str, Any], folder: Path) -> None:
     """Print the spread of the scores, a row a tensor; of units the extremes."""
     title = f"{record['scorer']}: {record['seconds']:.1f} s over {record['images']} images or clips, {folder}"
-    if (folder / "units.csv").exists():
-        units = pd.read_csv(folder / "units.csv").sort_values("value", ascending=False)
+    if (folder / UNITS).exists():
+        units = pd.read_csv(folder / UNITS).sort_values("value", ascending=False)
         ends = pd.concat([units.head(EXTREMES), units.tail(EXTREMES)]).drop_duplicates("unit")
         print_table(title, list(ends.columns), [[_short(v) for v in row] for row in ends.itertuples(index=False)])
         return
-    layers = pd.read_csv(folder / "layers.csv")
+    layers = pd.read_csv(folder / LAYERS)
     wanted = [column for column in map(str, layers.columns) if column in SHOWN or column.rpartition("_")[2] in SHOWN]
     print_table(title, wanted, [[_short(v) for v in row] for row in layers[wanted].itertuples(index=False)])
 

@@ -13,12 +13,12 @@ from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.path_checks import check_export, typed_path
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.stored_run import StoredRun, open_run
+from prune_cli.runs.artefacts import MASK, MODEL, SHRUNK
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, tensors_of
 from prune_cli.training.evaluate import evaluate
 
-FILE = "shrunk.safetensors"
 NEAR = 1e-4  # logits of the two models may differ by rounding
 
 
@@ -27,10 +27,10 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
 
     Raises RequestError for an unknown run, or one whose removal leaves no smaller model.
     """
-    to = export or typed_path(find(paths.runs, run) / FILE, "--export", check_export)
+    to = export or typed_path(find(paths.runs, run) / SHRUNK, "--export", check_export)
     found = open_run(run, paths)
     _check(found)
-    mask = tensors_of(found.folder, found.record, "mask.safetensors")
+    mask = tensors_of(found.folder, found.record, MASK)
     test, precision = pipeline.evaluation_batches(found.job, "test"), found.job.settings.compute.precision
     small = found.target.shrink(found.model, mask)
     difference = _difference(found, small)
@@ -40,7 +40,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         **found.target.sizes(mask),
         "parameters_before": _parameters(found.model),
         "parameters": _parameters(small),
-        "bytes_before": (found.folder / "model.safetensors").stat().st_size,
+        "bytes_before": (found.folder / MODEL).stat().st_size,
         "bytes": to.stat().st_size,
         "accuracy_recorded": found.record["accuracy_last"],
         "accuracy": evaluate(small, test, precision).accuracy,

@@ -15,10 +15,10 @@ from prune_cli.execution.grid import Planned
 from prune_cli.execution.processes import SCRATCH, ask
 from prune_cli.execution.run_once import show_runs, update_runs_csv
 from prune_cli.report.table import Table
+from prune_cli.runs.artefacts import REQUEST, STATUS
 from prune_cli.runs.files import sweep_temporaries
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.run_request import REQUEST
-from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, STATUS, read_status, state_of
+from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, read_status, state_of
 from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
 from prune_cli.sweeps.points import estimated_seconds
 from prune_cli.sweeps.runner import Starts, Tell, clear, run_all

@@ -16,12 +16,11 @@ from prune_cli.report.recipes import Recipes
 from prune_cli.report.reference import METHOD, TABLE2_PERCENT, against_report
 from prune_cli.report.table import Table
 from prune_cli.report.tables import table1, table2
+from prune_cli.runs.artefacts import SWEEP
 from prune_cli.runs.files import DamagedError, read_checksummed, write_checksummed
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import finished
 from prune_cli.training.recipe import Recipe
-
-SWEEP = "sweep.json"  # in the results folder: the points of the last sweep
 
 
 def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch
 from prune_cli import pipeline
 from prune_cli.common.terminal import note
 from prune_cli.execution.dense_training import train_once
+from prune_cli.runs.artefacts import MODEL
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import tensors_of
@@ -25,7 +26,7 @@ def train(job: pipeline.Job, paths: Paths, export: Path | None = None) -> dict[s
 
 def export_weights(record: dict[str, Any], run: Path, to: Path) -> None:
     """Write the run's weights as float16 safetensors and, beside them, a JSON that says how they were made."""
-    tensors = tensors_of(run, record, "model.safetensors")
+    tensors = tensors_of(run, record, MODEL)
     write_tensors(to, {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()})
     config = record["config"]
     card = {

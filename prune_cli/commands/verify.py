@@ -8,9 +8,9 @@ from typing import Any
 
 from prune_cli.common.errors import RequestError
 from prune_cli.common.terminal import print_table
+from prune_cli.runs.artefacts import CHECKPOINT, MANIFEST, SCORED
 from prune_cli.runs.files import FILES, DamagedError, check, read_checksummed
-from prune_cli.runs.status import MANIFEST
-from prune_cli.runs.store import CHECKPOINT, PACKED, SCORED, find
+from prune_cli.runs.store import PACKED, find
 
 RECORDS = (MANIFEST, CHECKPOINT, SCORED)  # each names files with their sha256
 

@@ -25,9 +25,10 @@ import numpy as np
 
 from prune_cli.common.errors import DataError, PruneCliError
 from prune_cli.data.preview import draw_gif, draw_png
+from prune_cli.runs.artefacts import MANIFEST
 from prune_cli.runs.files import sha256, whole, write_checksummed
 from prune_cli.runs.manifest import versions
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.store import RunFolder
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("split", "clip", "class", "source", "start", "path")

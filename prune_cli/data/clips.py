@@ -21,8 +21,9 @@ from prune_cli.data import clip_files
 from prune_cli.data.clip_files import SPLITS, Renderer, Sizes
 from prune_cli.data.motion import Schedule, settled
 from prune_cli.data.splits import ClipSplit, Splits
+from prune_cli.runs.artefacts import MANIFEST
 from prune_cli.runs.identity import changed_options
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.store import RunFolder
 
 
 @dataclass(frozen=True)

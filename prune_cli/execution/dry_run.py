@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
+from prune_cli.runs.artefacts import MASK, MODEL, SCORES
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
 from prune_cli.targets import target_named
@@ -51,7 +52,7 @@ def show_memory(size: Mapping[str, int]) -> None:
     ]
     mib = [(name, f"{size[dense] / MIB:,.1f}", f"{size[pruned] / MIB:,.1f}") for name, dense, pruned in rows]
     print_table("\nMemory [MiB]; activations, which grow with the batch, come on top", ("", "dense", "survivors"), mib)
-    files = ("model.safetensors", "model_file"), ("mask.safetensors", "mask_file"), ("scores.safetensors", "score_file")
+    files = (MODEL, "model_file"), (MASK, "mask_file"), (SCORES, "score_file")
     written = [(name, f"{size[key] / MIB:,.1f}") for name, key in files]
     print_table("\nWritten [MiB]; the scores once for all sparsities", ("file", "size"), written)
 

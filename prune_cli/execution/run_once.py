@@ -15,6 +15,7 @@ from prune_cli.common.errors import ErrorParts
 from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.common.terminal import LOG, log_to, note, print_table
 from prune_cli.report.entries import kept_of, runs_table
+from prune_cli.runs.artefacts import RUN_LOG, RUNS_TABLE
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.status import FAILED, RUNNING, STOPPED, begin, end, read_status
@@ -36,7 +37,7 @@ def run_once(
         if record is not None:
             note(f"this run is finished: {folder.path}")
             return record
-        with log_to(folder.path / "run.log") if ranks.main else nullcontext():
+        with log_to(folder.path / RUN_LOG) if ranks.main else nullcontext():
             return _attempt(folder.path, compute, ranks)
 
 
@@ -75,10 +76,10 @@ def record_failure(folder: Path, error: Exception) -> None:
 
 def update_runs_csv(paths: Paths) -> None:
     """Write results/runs.csv again, a row a finished run."""
-    lock = FileLock(paths.runs / ".locks" / "runs.csv.lock")  # or an older list could be written after a newer one
+    lock = FileLock(paths.runs / ".locks" / f"{RUNS_TABLE}.lock")  # or an older list could be written after a newer one
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     with lock:
-        write_csv(paths.results / "runs.csv", runs_table(list(finished(paths.runs, "prune").values())))
+        write_csv(paths.results / RUNS_TABLE, runs_table(list(finished(paths.runs, "prune").values())))
 
 
 def show_runs(records: list[dict[str, Any]], runs_dir: Path) -> None:

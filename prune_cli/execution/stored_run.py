@@ -16,6 +16,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
+from prune_cli.runs.artefacts import MASK, MODEL
 from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
@@ -64,7 +65,7 @@ def open_run(run: str, paths: Paths) -> StoredRun:
         raise PruneCliError("this timm prepares images otherwise than that of the run", str(folder), hint)
     pipeline.keep_data(job, paths)
     model, _ = pipeline.build_model(job)
-    restore(model, part_of(folder, record, "model.safetensors"))
+    restore(model, part_of(folder, record, MODEL))
     _check_zeros(model, folder, record)
     return StoredRun(folder, record, job, model)
 
@@ -88,7 +89,7 @@ def _without_files(settings: Settings) -> Settings:
 
 
 def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
-    mask = {} if record["method"] == "dense" else tensors_of(folder, record, "mask.safetensors")
+    mask = {} if record["method"] == "dense" else tensors_of(folder, record, MASK)
     for name, keep in target_of_record(record).weight_mask(model, mask).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

@@ -14,6 +14,7 @@ from prune_cli.config.schema import Settings
 from prune_cli.execution.dense_training import train_once
 from prune_cli.execution.grid import check_words, grid_settings
 from prune_cli.execution.request import from_scratch
+from prune_cli.runs.artefacts import MODEL
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.paths import Paths
 
@@ -44,7 +45,7 @@ class TrainedModel:
         if self.scratch is None:
             return [self.factory.job(each) for each in self.measures]
         record = train_once(self.factory.job(self.scratch), paths)
-        weights = str(paths.runs / "train" / record["hash"] / "model.safetensors")
+        weights = str(paths.runs / "train" / record["hash"] / MODEL)
         made, plains = pipeline.composer(paths), [each.plain for each in self.measures]
         trained = [made.from_plain(plain | {"model": plain["model"] | {"weights": weights}}) for plain in plains]
         return [self.factory.job(each) for each in trained]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prune_cli.common.errors import RequestError
+from prune_cli.runs.artefacts import MASK
 from prune_cli.runs.store import check_typed
 
 Mask = dict[str, Tensor]
@@ -41,7 +42,7 @@ def kept(mask: Mapping[str, Tensor]) -> int:
 
 def read(path: Path) -> Mask:
     """The tensors of a mask.safetensors, all of them bool. Raises RequestError where it cannot be read or is no mask."""
-    hint = "mask=runs/prune/HASH/mask.safetensors"
+    hint = f"mask=runs/prune/HASH/{MASK}"
     check_typed(path)
     try:
         mask = load_file(path)

@@ -26,6 +26,7 @@ from prune_cli.models.registry import models
 from prune_cli.models.sources import RANDOM, Weights, locate
 from prune_cli.pipeline.validation import check_fit, check_processes, implied
 from prune_cli.plugins import catalogue
+from prune_cli.runs.artefacts import MASK
 from prune_cli.runs.files import is_file
 from prune_cli.runs.identity import code_beside, versioned_options
 from prune_cli.runs.paths import Paths
@@ -110,7 +111,7 @@ class JobFactory:
         device = settings.compute.start() if self._here else torch.device("cpu")
         splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
         if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
-            raise RequestError("there is no such mask", settings.mask, "mask=runs/prune/HASH/mask.safetensors")
+            raise RequestError("there is no such mask", settings.mask, f"mask=runs/prune/HASH/{MASK}")
         settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
         job = Job(settings, splits, digest, RANDOM, device, self._argv)
         model = self.outline(job)[0]  # before weights are fetched that have nothing to remove

@@ -18,6 +18,7 @@ from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
+from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.store import RunFolder, write_manifest
@@ -114,11 +115,11 @@ def _write(
     folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
 ) -> dict[str, Any]:
     path = folder.path
-    write_yaml(path / "config.yaml", job.settings.plain)
-    write_csv(path / "metrics.csv", pd.DataFrame(rows))
-    write_csv(path / "layers.csv", layer_table(job.target.weight_mask(model, mask)))
-    write_tensors(path / "mask.safetensors", mask)
-    write_tensors(path / "model.safetensors", model.state_dict())
+    write_yaml(path / CONFIG, job.settings.plain)
+    write_csv(path / METRICS, pd.DataFrame(rows))
+    write_csv(path / LAYERS, layer_table(job.target.weight_mask(model, mask)))
+    write_tensors(path / MASK, mask)
+    write_tensors(path / MODEL, model.state_dict())
     record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
     record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
     record |= {

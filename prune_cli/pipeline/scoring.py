@@ -13,6 +13,7 @@ from prune_cli.common.terminal import note
 from prune_cli.masks.allocate import check_no_nan
 from prune_cli.pipeline.batches import scoring_batches
 from prune_cli.pipeline.job import Job, score_identity
+from prune_cli.runs.artefacts import LAYERS, SCORES, UNITS
 from prune_cli.runs.files import read_tensors, write_csv, write_tensors
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
@@ -21,8 +22,6 @@ from prune_cli.scorers import Batches, Parameters, Scorer, Scores
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.scorers.unit_scorer import ranked
-
-SCORES = "scores.safetensors"
 
 
 def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, dict[str, Any]]:
@@ -44,7 +43,7 @@ def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, dict[
 def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
     batches = scoring_batches(job)
     of_units = job.settings.scorer.measures_units
-    name, measure = ("units.csv", _measure_units) if of_units else ("layers.csv", _scores_with_quantiles)
+    name, measure = (UNITS, _measure_units) if of_units else (LAYERS, _scores_with_quantiles)
     scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
     check_no_nan(scores)
     record = {

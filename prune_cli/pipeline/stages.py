@@ -20,6 +20,7 @@ from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.iterative import find_mask
 from prune_cli.pipeline.job import Job
 from prune_cli.pipeline.scoring import find_scores
+from prune_cli.runs.artefacts import SCORED, SCORED_MASK
 from prune_cli.runs.files import (
     FILES,
     DamagedError,
@@ -30,7 +31,7 @@ from prune_cli.runs.files import (
     write_tensors,
 )
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import KEPT_MASK, SCORED, RunFolder, digest_of
+from prune_cli.runs.store import RunFolder, digest_of
 from prune_cli.scorers import Parameters
 from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Row, fine_tune
@@ -94,18 +95,18 @@ def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, 
 
 
 def _keep_mask(folder: Path, mask: masks.Mask, scoring: dict[str, Any]) -> None:
-    write_tensors(folder / KEPT_MASK, mask)
-    write_checksummed(folder / SCORED, {"scoring": scoring, FILES: {KEPT_MASK: sha256(folder / KEPT_MASK)}})
+    write_tensors(folder / SCORED_MASK, mask)
+    write_checksummed(folder / SCORED, {"scoring": scoring, FILES: {SCORED_MASK: sha256(folder / SCORED_MASK)}})
 
 
 def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, dict[str, Any]] | None:
     """The mask of an earlier attempt at this run, if it can be believed."""
     try:
         record = read_checksummed(folder / SCORED)
-        check(folder / KEPT_MASK, digest_of(record, KEPT_MASK))
+        check(folder / SCORED_MASK, digest_of(record, SCORED_MASK))
     except (FileNotFoundError, DamagedError):
         return None
-    return mask_files.load(folder / KEPT_MASK, parameters), record["scoring"]
+    return mask_files.load(folder / SCORED_MASK, parameters), record["scoring"]
 
 
 def _selection(job: Job) -> dict[str, Any]:

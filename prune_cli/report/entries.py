@@ -14,6 +14,7 @@ import pandas as pd
 
 from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
+from prune_cli.runs.artefacts import MODEL
 from prune_cli.runs.files import FILES
 from prune_cli.targets import Target, target_named
 
@@ -103,7 +104,7 @@ def _outcome(entry: Entry) -> str | None:
     """The sha256 of the weights that a finished run ended with; its hash where the record is older than such digests."""
     if "accuracy_last" not in entry:
         return None
-    return entry.get(FILES, {}).get("model.safetensors", entry["hash"])
+    return entry.get(FILES, {}).get(MODEL, entry["hash"])
 
 
 def _like_report(entry: Entry) -> bool:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prune_cli.runs.artefacts import REQUEST
 from prune_cli.runs.files import AGAIN, DamagedError, write_json
 from prune_cli.runs.paths import Paths
-
-REQUEST = "request.json"
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from prune_cli.common.errors import ErrorParts, RequestError
+from prune_cli.runs.artefacts import MANIFEST, STATUS
 from prune_cli.runs.files import DiskFullError, write_json
 
-STATUS, MANIFEST = "status.json", "manifest.json"
 DONE, RUNNING, FAILED, PENDING = STATES = ("done", "running", "failed", "pending")
 STOPPED = "stopped"  # what a run's status file says after Ctrl-C: pending, with a checkpoint
 FATAL = 2  # deaths in one sweep after which a run is no longer started again

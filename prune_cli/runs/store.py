@@ -15,6 +15,7 @@ from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.terminal import note, note_once
+from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINTS, CONFIG, MANIFEST, OUTPUT_LOG, REQUEST, RUN_LOG, STATUS
 from prune_cli.runs.files import (
     FILES,
     TEMPORARIES,
@@ -27,13 +28,10 @@ from prune_cli.runs.files import (
     write_checksummed,
 )
 from prune_cli.runs.identity import run_hash
-from prune_cli.runs.run_request import REQUEST
-from prune_cli.runs.status import MANIFEST, STATUS, lock_of, read_status
+from prune_cli.runs.status import lock_of, read_status
 
-CHECKPOINT = "checkpoint.json"
-SCORED, KEPT_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"
-LEFT_OVER = (REQUEST, CHECKPOINT, "checkpoint-*", *TEMPORARIES, STATUS)  # of a finished run; the status goes last
-LOGS = ("run.log", "output.log")  # still growing when the record is written
+LEFT_OVER = (REQUEST, CHECKPOINT, CHECKPOINTS, *TEMPORARIES, STATUS)  # of a finished run; the status goes last
+LOGS = (RUN_LOG, OUTPUT_LOG)  # still growing when the record is written
 PACKED = "packed"  # key of a record whose run was packed without its weights
 MOMENT = 1.0  # seconds: whoever only asks who holds a run holds it for less
 
@@ -125,7 +123,7 @@ def digest_of(record: Mapping[str, Any], name: str) -> str | None:
 def part_of(folder: Path, record: Mapping[str, Any], name: str) -> Path:
     """A file of a finished run, checked. Raises DamagedError, or PruneCliError where the run was packed without it."""
     if record.get(PACKED) and not (folder / name).exists():
-        hint = "its config.yaml says how to make it again, under another --runs-dir"
+        hint = f"its {CONFIG} says how to make it again, under another --runs-dir"
         raise PruneCliError("this run is packed: it holds no weights", str(folder), hint)
     check(folder / name, digest_of(record, name))
     return folder / name

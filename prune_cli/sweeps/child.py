@@ -19,12 +19,12 @@ from typing import Any
 
 from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.common.ranks import STORE
+from prune_cli.runs.artefacts import OUTPUT_LOG
 from prune_cli.runs.run_request import RunRequest, read_request
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
 from prune_cli.sweeps.gpus import Claim, claimed
 
 STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
-LOG = "output.log"
 INTERRUPTED = 130  # the exit code of a run that was stopped
 POLL = 0.2  # seconds between two looks at the files of home
 GRACE = 30.0  # seconds that the other processes of a run have to end too, once one of them has not finished
@@ -79,7 +79,7 @@ def _request(folder: Path) -> RunRequest:
 
 
 def _start(children: _Children, folder: Path, request: RunRequest, claim: Claim) -> None:
-    with (folder / LOG).open("ab") as log:
+    with (folder / OUTPUT_LOG).open("ab") as log:
         options: dict[str, Any] = {
             "cwd": request.cwd,
             "stdin": subprocess.DEVNULL,

@@ -14,8 +14,9 @@ from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.common.interrupts import answered
 from prune_cli.common.polling import watching
 from prune_cli.common.terminal import note
+from prune_cli.runs.artefacts import STATUS
 from prune_cli.runs.files import of_dead_processes
-from prune_cli.runs.status import DONE, FAILED, RUNNING, STATUS, read_status, state_of
+from prune_cli.runs.status import DONE, FAILED, RUNNING, read_status, state_of
 from prune_cli.sweeps.child import FAIL_FAST, KILL, QUIET, STOP
 
 SUBMITTED = ".submitit"  # in such a folder: jobs of a cluster, which may outlive the sweep

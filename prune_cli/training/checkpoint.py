@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from prune_cli.common.terminal import note
+from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINT_TENSORS
 from prune_cli.runs.files import (
     FILES,
     DamagedError,
@@ -19,10 +20,8 @@ from prune_cli.runs.files import (
     write_checksummed,
     write_tensors,
 )
-from prune_cli.runs.store import CHECKPOINT
 
 Row = dict[str, Any]
-TENSORS = ("checkpoint-a.safetensors", "checkpoint-b.safetensors")  # in turns: the one that is named is never written
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,9 @@ class Checkpointer:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it; the one before it counts until the last byte of this one is on the disk. Raises DiskFullError."""
         before = self._record()
-        name = TENSORS[before is not None and TENSORS[0] in before[FILES]]
+        name = CHECKPOINT_TENSORS[
+            before is not None and CHECKPOINT_TENSORS[0] in before[FILES]
+        ]  # never the one that is named
         write_tensors(self.folder / name, checkpoint.tensors)
         record = {"progress": asdict(checkpoint.progress), "scalars": dict(checkpoint.scalars)}
         write_checksummed(self.folder / CHECKPOINT, record | {FILES: {name: sha256(self.folder / name)}})
@@ -102,7 +103,7 @@ class Checkpointer:
             return None
 
     def _clear(self, but: str) -> None:
-        for name in TENSORS:
+        for name in CHECKPOINT_TENSORS:
             if name != but:
                 (self.folder / name).unlink(missing_ok=True)
 

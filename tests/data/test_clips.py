@@ -27,7 +27,8 @@ from prune_cli.data.loading import Loader
 from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
 from prune_cli.data.splits import ClipSplit
 from prune_cli.models.registry import ClipInput
-from prune_cli.runs.store import MANIFEST, RunFolder
+from prune_cli.runs.artefacts import MANIFEST
+from prune_cli.runs.store import RunFolder
 
 FILES = [
     "clips.csv",
