@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import pandas as pd
-
 from prune_cli import pipeline
 from prune_cli.analysis import ablation, probe
 from prune_cli.analysis.claims import SHOWN, claims
 from prune_cli.analysis.probe import Probe
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import pd
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.execution.request import check_used

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import Tensor
-
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
+from prune_cli.common.lazy import Tensor, pd
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.execution.dense_training import train_once

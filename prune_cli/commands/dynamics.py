@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd
-import torch
-from torch import Tensor, nn
-
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
 from prune_cli.analysis.exponents import exponents, features, one_thread
 from prune_cli.analysis.probe import Probe
+from prune_cli.common.lazy import Tensor, nn, pd, torch
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.trained_models import TrainedModel, opened, titles
 from prune_cli.report.dynamics_figure import draw_dynamics

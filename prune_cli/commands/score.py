@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from prune_cli import pipeline
+from prune_cli.common.lazy import pd
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.artefacts import LAYERS, UNITS
 from prune_cli.runs.paths import Paths

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.lazy import nn, torch
 from prune_cli.common.path_checks import check_export, typed_path
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.stored_run import StoredRun, open_run
@@ -72,12 +70,12 @@ def _check(found: StoredRun) -> None:
         raise RequestError(f"this run leaves no smaller model: {why}", str(found.folder), hint)
 
 
-@torch.no_grad()
 def _difference(found: StoredRun, small: nn.Module) -> float:
     """The largest difference between the logits of the two models. Raises PruneCliError where it is no rounding."""
     largest = 0.0
-    for x, _ in pipeline.evaluation_batches(found.job, "test"):
-        largest = max(largest, float((small.eval()(x) - found.model.eval()(x)).abs().max()))
+    with torch.no_grad():
+        for x, _ in pipeline.evaluation_batches(found.job, "test"):
+            largest = max(largest, float((small.eval()(x) - found.model.eval()(x)).abs().max()))
     if not largest < NEAR:
         raise PruneCliError(f"the smaller model answers otherwise, by {largest:.2g}", str(found.folder), "run it again")
     return largest

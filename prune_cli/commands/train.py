@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from prune_cli import pipeline
+from prune_cli.common.lazy import torch
 from prune_cli.common.terminal import note
 from prune_cli.execution.dense_training import train_once
 from prune_cli.runs.artefacts import MODEL

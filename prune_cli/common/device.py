@@ -6,10 +6,8 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.common.registry import NOT_IN_HASH
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

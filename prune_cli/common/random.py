@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+from prune_cli.common.lazy import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:

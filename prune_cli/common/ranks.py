@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
 from prune_cli.common import interrupts
 from prune_cli.common.errors import ConfigError, ErrorParts, PruneCliError
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.common.terminal import STDERR
 
 T = TypeVar("T")

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.data.archives import at_most
 
 LARGEST = 2**33  # bytes of one file; MNIST's largest has 47 MB

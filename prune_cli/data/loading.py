@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from dataclasses import dataclass, field
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.common.random import generator
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.data.images import cover
@@ -32,8 +28,8 @@ class Loader:
     batch_size: int
     device: torch.device
     workers: int = 0
-    memory_format: torch.memory_format = torch.preserve_format
-    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = field(default_factory=lambda: torch.preserve_format)
+    dtype: torch.dtype = field(default_factory=lambda: torch.float32)
     ranks: Ranks = ALONE
     even: bool = False
 
@@ -45,8 +41,8 @@ class Loader:
         """
         whole = self._places(order)
         shares = [self.ranks.share(len(indices) - self.even * (len(indices) % 2)) for indices in whole]
-        loader = DataLoader(
-            _Batches(self.split, self.input),
+        loader: torch.utils.data.DataLoader[Batch | DataError] = torch.utils.data.DataLoader(
+            _Batches(self.split, self.input),  # type: ignore[arg-type] # any object with __getitem__ will do
             batch_size=None,
             sampler=[[indices[i] for i in share] for indices, share in zip(whole, shares, strict=True)],
             num_workers=self.workers,
@@ -76,7 +72,7 @@ class Loader:
         return [indices for indices in batches if len(indices) > self.even]
 
 
-class _Batches(TorchDataset):
+class _Batches:
     """Indexed by a list of indices: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
 
     def __init__(self, split: AnySplit, to: ImageInput | ClipInput):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import load_file, torch
 from prune_cli.common.random import generator
 from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.data.splits import AnySplit

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import torch
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import torch
 from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.data.stratified import check_validation, hold_out
 

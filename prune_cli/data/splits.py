@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.data.images import cover, read_rgb
 
 Shape = tuple[int, int | None, int | None]  # channels (of a clip: frames), height, width; None where images differ

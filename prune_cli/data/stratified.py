@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.common.random import generator
 from prune_cli.data.splits import AnySplit, S
 from prune_cli.masks.allocate import largest_remainder

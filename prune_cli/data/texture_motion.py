@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
+from prune_cli.common.lazy import F, torch
 from prune_cli.data.motion import Schedule
 
 STEPS = {"MoveUp": (0, -1), "MoveDown": (0, 1), "MoveLeft": (-1, 0), "MoveRight": (1, 0)}

@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import torch
 from prune_cli.common.random import generator
 from prune_cli.data.images import read_grey
 from prune_cli.runs.files import sha256

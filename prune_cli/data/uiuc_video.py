@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.lazy import torch
 from prune_cli.common.random import generator
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note

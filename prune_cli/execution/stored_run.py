@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.lazy import nn
 from prune_cli.common.registry import Registry
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
-
 from prune_cli import pipeline
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import Tensor, nn
 from prune_cli.config.schema import Settings
 from prune_cli.execution.dense_training import train_once
 from prune_cli.execution.grid import check_words, grid_settings

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from prune_cli.common.errors import ConfigError, NumericalError, SelectionError, nearest
+from prune_cli.common.lazy import Tensor
 from prune_cli.masks.pattern import parse_pattern
 from prune_cli.masks.ranking import chunks, keep_above, threshold
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import pandas as pd
-from torch import Tensor
+from prune_cli.common.lazy import Tensor, pd
 
 
 def layer_table(mask: Mapping[str, Tensor]) -> pd.DataFrame:

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import Tensor, load_file, nn, torch
 from prune_cli.runs.artefacts import MASK
 from prune_cli.runs.store import check_typed
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
 from prune_cli.common.errors import ConfigError, SelectionError
+from prune_cli.common.lazy import Tensor, torch
 
 
 def parse_pattern(pattern: str) -> tuple[int, int]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from prune_cli.common.lazy import Tensor, torch
 
 CHUNK = 1 << 18  # scores looked at together: they stay in cache, and are enough for two threads to share
 DIGIT = 16  # bits counted in one pass

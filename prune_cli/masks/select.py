@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.masks.allocate import Sparsity, allocate, check_no_nan, kept_total
 from prune_cli.masks.mask import Mask
 from prune_cli.masks.pattern import check_pattern, keep_pattern

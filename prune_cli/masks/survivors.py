@@ -11,20 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import Tensor, nn, torch
 
-# torch's optimisers that step each weight by itself
-ELEMENTWISE = ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
+# torch's optimisers that step each weight by itself, and which of a recipe's options each of them has
+ELEMENTWISE = {
+    **dict.fromkeys(("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam"), ("weight_decay",)),
+    **dict.fromkeys(("RMSprop", "SGD"), ("momentum", "weight_decay")),
+    "Rprop": (),
+}
 
 
-def elementwise_optimizer(name: str) -> type[torch.optim.Optimizer]:
-    """The torch optimiser of this name, in any case. Raises ConfigError for one that mixes weights, or is unknown."""
-    by_name = {known.lower(): known for known in ELEMENTWISE}
+def elementwise(name: str) -> str:
+    """torch's name of an optimiser that is typed in any case. Raises ConfigError for one that mixes weights, or is unknown."""
+    by_name = {known.lower(): known for known in sorted(ELEMENTWISE)}
     if name.lower() in by_name:
-        return getattr(torch.optim, by_name[name.lower()])
+        return by_name[name.lower()]
     if any(name.lower() == known.lower() for known in dir(torch.optim)):
         what = f"{name} does not step each weight by itself, so it cannot hold the surviving weights alone"
     else:
@@ -35,7 +37,7 @@ def elementwise_optimizer(name: str) -> type[torch.optim.Optimizer]:
 class SurvivorOptimizer:
     """A torch optimiser over the surviving weights of the pruned tensors and over all other parameters.
 
-    model: its removed weights must be zero already. mask: True = keep. optimizer: a name (see `elementwise_optimizer`).
+    model: its removed weights must be zero already. mask: True = keep. optimizer: a name (see `elementwise`).
     weight_decay acts on the weights of matrices and kernels (two or more dimensions), as in timm; the other options go
     to the optimiser as they are. Raises ConfigError for a mask of a frozen or unknown parameter.
     """
@@ -55,7 +57,9 @@ class SurvivorOptimizer:
             {"params": decayed, "weight_decay": weight_decay},
             {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.inner = elementwise_optimizer(optimizer)([group for group in groups if group["params"]], **options)
+        self.inner = getattr(torch.optim, elementwise(optimizer))(
+            [group for group in groups if group["params"]], **options
+        )
 
     @property
     def parameters(self) -> Iterable[nn.Parameter]:

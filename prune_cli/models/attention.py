@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from prune_cli.common.lazy import Tensor, nn
 
 if TYPE_CHECKING:
     from timm.layers.attention import Attention

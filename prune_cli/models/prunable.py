@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from torch import nn
-
 from prune_cli.common.errors import ConfigError
-
-PRUNED = nn.Linear | nn.Conv2d | nn.LSTM
+from prune_cli.common.lazy import nn
 
 
 def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -18,7 +15,9 @@ def prunable(module: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Paramet
     Biases, norms, embeddings, layer scale and the classifier never qualify. Raises ConfigError if nothing matches.
     """
     patterns, head = list(patterns), classifier_names(module)
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, PRUNED)]
+    layers = [
+        (name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d, nn.LSTM))
+    ]
     found = {
         f"{name}.{of}": p
         for name, layer in layers

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from torch import nn
-
+from prune_cli.common.lazy import nn
 from prune_cli.common.registry import Registry
 
 

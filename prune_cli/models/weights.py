@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from prune_cli.common.errors import WeightsError
+from prune_cli.common.lazy import Tensor, load_file, nn, torch
 from prune_cli.common.random import seeded
 from prune_cli.models.prunable import classifier_names
 from prune_cli.models.registry import Model

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-import torch
-
+from prune_cli.common.lazy import torch
 from prune_cli.common.random import generator
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.data.loading import Batch, Loader

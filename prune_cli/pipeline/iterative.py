@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-import torch
-from torch import Tensor, nn
-
 from prune_cli import masks
+from prune_cli.common.lazy import Tensor, nn, torch
 from prune_cli.masks.controls import Control
 from prune_cli.masks.controls.base import NEVER
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable

@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from prune_cli.common.command_line import typed_argv
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import nn, torch
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings

@@ -8,11 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import nn
-
 from prune_cli import masks
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import nn, pd
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pandas as pd
-from torch import nn
-
 from prune_cli.common.device import device_for_float64, peak_memory
+from prune_cli.common.lazy import nn, pd
 from prune_cli.common.terminal import note
 from prune_cli.masks.allocate import check_no_nan
 from prune_cli.pipeline.batches import scoring_batches

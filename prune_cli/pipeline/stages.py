@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from prune_cli import masks
 from prune_cli.common.device import peak_memory
+from prune_cli.common.lazy import nn
 from prune_cli.common.random import derive, seeded
 from prune_cli.common.terminal import note
 from prune_cli.masks import mask as mask_files

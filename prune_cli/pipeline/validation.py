@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from torch import nn
-
 from prune_cli.common.errors import RequestError
+from prune_cli.common.lazy import nn
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.models.registry import ClipInput
 from prune_cli.targets import target_of

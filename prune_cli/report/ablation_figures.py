@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from prune_cli.common.lazy import pd
 from prune_cli.common.statistics import mean_interval
 from prune_cli.report.figures import draw_grid, look
 

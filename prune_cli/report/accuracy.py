@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
+from prune_cli.common.lazy import pd
 
 NOTHING = "—"
 

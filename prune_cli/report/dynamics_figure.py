@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prune_cli.common.lazy import pd
 from prune_cli.report.figures import draw_grid, look
 
 WIDTH, HEIGHT, AROUND = 3.9, 3.1, 1.3  # inches a panel; inches for the legend and the caption

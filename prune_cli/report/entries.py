@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
-import pandas as pd
-
+from prune_cli.common.lazy import pd
 from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
 from prune_cli.runs.artefacts import MODEL

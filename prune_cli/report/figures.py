@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from torch import Tensor
 
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.runs.files import whole
 
 BINS = 201  # a side; odd, so that weights around 0 fall into one bin

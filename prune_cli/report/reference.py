@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-import pandas as pd
-
+from prune_cli.common.lazy import pd
 from prune_cli.report.table import Cell, Row, Table
 
 METHOD = "snip_magnitude"  # the report's own: that of its Table 1, and Ours in both

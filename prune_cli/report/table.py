@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from prune_cli.common.lazy import pd
 from prune_cli.runs.files import write_csv, write_text
 
 MARKDOWN = {"|": r"\|"}

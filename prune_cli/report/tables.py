@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from prune_cli.common.errors import RequestError, nearest
+from prune_cli.common.lazy import pd
 from prune_cli.report.accuracy import Accuracy
 from prune_cli.report.entries import Entry, frame, order_of
 from prune_cli.report.recipes import Recipes

@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from prune_cli.common.errors import PruneCliError
+from prune_cli.common.lazy import load_file, pd, save_file, torch
 
 TEMPORARY = ".tmp"
 TEMPORARIES = (f"*{TEMPORARY}", f"{TEMPORARY}*")  # safetensors has its own, under a name that begins so

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
+from prune_cli.common.lazy import torch
 
 PACKAGES = ("prune-cli", "torch", "torchvision", "timm", "hydra-core", "numpy", "safetensors")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
+from prune_cli.common.lazy import Tensor
 from prune_cli.common.terminal import note, note_once
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINTS, CONFIG, MANIFEST, OUTPUT_LOG, REQUEST, RUN_LOG, STATUS
 from prune_cli.runs.files import (

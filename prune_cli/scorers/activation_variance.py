@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
+from prune_cli.common.lazy import nn
 from prune_cli.scorers.registry import Batches, Parameters, scorers
 from prune_cli.scorers.unit_scorer import CLIPS, Measured, UnitScorer, observe
 

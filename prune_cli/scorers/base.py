@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import ClassVar
 
-from torch import Tensor, nn
+from prune_cli.common.lazy import Tensor, nn
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-Parameters = Mapping[str, nn.Parameter]
+Parameters = Mapping[str, "nn.Parameter"]
 Scores = dict[str, Tensor]
 Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.common.registry import NOT_IN_HASH
-from prune_cli.scorers.gradients import check_finite, eval_mode_with_grad, is_recurrent, names_in, numbered
+from prune_cli.scorers.gradients import (
+    check_finite,
+    eval_mode_with_grad,
+    is_recurrent,
+    math_attention,
+    names_in,
+    numbered,
+)
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
@@ -40,7 +42,7 @@ class Fisher(Scorer):
         """Score the weights; higher = keep."""
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         samples = 0
-        with eval_mode_with_grad(model, {}), sdpa_kernel([SDPBackend.MATH]), torch.no_grad():
+        with eval_mode_with_grad(model, {}), math_attention(), torch.no_grad():
             for number, (x, y) in enumerate(batches):
                 for part_x, part_y in self._chunks(x, y, parameters):
                     losses = _add_squares(total, model, part_x, part_y, parameters)
@@ -62,15 +64,17 @@ def _add_squares(total: Scores, model: nn.Module, x: Tensor, y: Tensor, paramete
     keys = names_in(model, parameters)
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(model, {keys[name]: w for name, w in weights.items()}, (image.unsqueeze(0),))
+        logits = torch.func.functional_call(
+            model, {keys[name]: w for name, w in weights.items()}, (image.unsqueeze(0),)
+        )
         return F.cross_entropy(logits, label.unsqueeze(0))
 
-    weights, measure = {name: p.detach() for name, p in parameters.items()}, grad_and_value(loss)
+    weights, measure = {name: p.detach() for name, p in parameters.items()}, torch.func.grad_and_value(loss)
     found: Iterable[tuple[Scores, Tensor]]
     if is_recurrent(model):  # torch's recurrent kernels cannot be mapped over clips
         found = (measure(weights, *one) for one in zip(x, y, strict=True))
     else:
-        found = [vmap(measure, in_dims=(None, 0, 0))(weights, x, y)]
+        found = [torch.func.vmap(measure, in_dims=(None, 0, 0))(weights, x, y)]
     losses = []
     for gradients, values in found:
         for name in total:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from prune_cli.common.errors import NumericalError
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.scorers.registry import Batches, Parameters
 
 Gradients = dict[str, Tensor]
@@ -48,6 +44,11 @@ def _differentiable(model: nn.Module) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=False) if is_recurrent(model) else nullcontext()
 
 
+def math_attention() -> AbstractContextManager[None]:
+    """Meanwhile attention by its plain formula: the fused kernels have no double backward on the CPU."""
+    return nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH)
+
+
 def is_recurrent(model: nn.Module) -> bool:
     """Whether it has a layer of torch's recurrent kernels."""
     return any(isinstance(layer, nn.RNNBase) for layer in model.modules())
@@ -68,8 +69,7 @@ def hessian_vector_products(
 ) -> Gradients:
     """H v, H the second derivative of that same L among `parameters`, by a second backward pass."""
     weights, v = list(parameters.values()), [vectors[name] for name in parameters]
-    # fused attention has no double backward on the CPU; the math kernel computes the same thing
-    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered, sdpa_kernel(SDPBackend.MATH):
+    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered, math_attention():
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 loss = _loss(model, x, y, temperature)
@@ -132,7 +132,7 @@ def _saved_bytes(model: nn.Module, x: Tensor) -> int:
 
     with (
         eval_mode(model),
-        sdpa_kernel(SDPBackend.MATH),
+        math_attention(),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):
         model(x)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import nn
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import nn
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.scorers.gradients import hessian_vector_products, in_parts, mean_gradients
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, repeatable, scorers

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor
 from prune_cli.scorers.registry import scorers
 from prune_cli.scorers.unit_scorer import InformationScorer
 from prune_cli.units import information

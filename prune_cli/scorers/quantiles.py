@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
 from prune_cli.common.device import widened
+from prune_cli.common.lazy import Tensor, torch
 
 POINTS = {"min": 0.0, "q01": 0.01, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99, "max": 1.0}
 SAMPLE = 1 << 24  # values that torch.quantile takes at most; larger tensors are read with a stride

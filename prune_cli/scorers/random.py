@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
+from prune_cli.common.lazy import nn, torch
 from prune_cli.common.random import generator
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 

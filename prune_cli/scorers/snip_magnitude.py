@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import Tensor, nn
 from prune_cli.scorers.gradients import mean_gradients
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 

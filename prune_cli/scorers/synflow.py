@@ -5,14 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from prune_cli.common.device import device_for_float64
 from prune_cli.common.errors import ConfigError, NumericalError
-from prune_cli.scorers.gradients import check_finite, eval_mode, names_in
+from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.scorers.gradients import check_finite, eval_mode, math_attention, names_in
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
 
@@ -42,8 +38,8 @@ class SynFlow(Scorer):
         state = {name: _absolute(t, device) for name, t in _state(model).items()}
         chosen = {name: state[own].requires_grad_() for name, own in names_in(model, parameters).items()}
         ones = torch.ones(1, *image.shape[1:], dtype=torch.float64, device=device)
-        with eval_mode(model), sdpa_kernel([SDPBackend.MATH]):
-            flow = functional_call(model, state, (ones,)).sum()
+        with eval_mode(model), math_attention():
+            flow = torch.func.functional_call(model, state, (ones,)).sum()
         check_finite(flow, "synaptic flow")
         slopes = torch.autograd.grad(flow, list(chosen.values()), materialize_grads=True)
         if not any(bool(slope.any()) for slope in slopes):  # the gates of an LSTM are all saturated by such an input

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor
 from prune_cli.scorers.registry import scorers
 from prune_cli.scorers.unit_scorer import InformationScorer, check_choices
 from prune_cli.units import information

@@ -11,11 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.scorers.base import Batches, Measured, Parameters, Scorer, Scores
 from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
 from prune_cli.units.information import SURROGATE_KINDS, against_surrogates, equal_bins, quantile_bins

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.scorers.gradients import check_finite, eval_mode, numbered
 from prune_cli.scorers.registry import Batches, Parameters, Scorer, Scores, scorers
 
-Layer = nn.Linear | nn.Conv2d
-PLAIN = (nn.Linear.forward, nn.Conv2d.forward)  # a layer that pads or standardises inside sees another input or weight
+if TYPE_CHECKING:
+    Layer = nn.Linear | nn.Conv2d
 
 
 @scorers.register("wanda")
@@ -53,8 +51,9 @@ class _Seen:
 
 
 def _owner(model: nn.Module, parameter: nn.Parameter, name: str) -> Layer:
+    plain = (nn.Linear.forward, nn.Conv2d.forward)  # what pads or standardises inside sees another input or weight
     for layer in model.modules():
-        if isinstance(layer, Layer) and layer.weight is parameter and type(layer).forward in PLAIN:
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and layer.weight is parameter and type(layer).forward in plain:
             return layer
     raise ConfigError("wanda scores weights of plain Linear and Conv2d layers alone", name, "another model.prunable")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
+from prune_cli.common.lazy import Tensor, nn
 from prune_cli.scorers.registry import Batches, Parameters, scorers
 from prune_cli.scorers.unit_scorer import Measured, UnitScorer, recurrent
 

@@ -25,7 +25,6 @@ VISIBLE, VISIBLE_TO_HIP = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"  # ROCm 
 LISTING = ("nvidia-smi", "--list-gpus")
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of Nvidia, of AMD, and of both under WSL
 ASKING = """
-import torch
 for number in range(torch.cuda.device_count()):
     print(f"GPU-{getattr(torch.cuda.get_device_properties(number), 'uuid', number)}")
 """

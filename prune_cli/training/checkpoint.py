@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor
 from prune_cli.common.terminal import note
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINT_TENSORS
 from prune_cli.runs.files import (

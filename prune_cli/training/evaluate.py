@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from prune_cli.common.device import autocast, widened
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.common.ranks import ALONE, Ranks
 
 
@@ -22,7 +19,6 @@ class Evaluation:
     images: int
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32", ranks: Ranks = ALONE
 ) -> Evaluation:
@@ -36,7 +32,7 @@ def evaluate(
     for x, y in batches:
         if not len(y):  # all of the batch is other processes' share
             continue
-        with autocast(x.device, precision):
+        with torch.no_grad(), autocast(x.device, precision):
             logits = model(x)
         loss += F.cross_entropy(widened(logits), y, reduction="sum").item()
         asked = counted_frames(y)

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-import torch
-from torch import Tensor, nn
-
 from prune_cli.common import interrupts
 from prune_cli.common.errors import NumericalError
+from prune_cli.common.lazy import Tensor, nn, torch
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.common.terminal import EpochProgress, note
 from prune_cli.masks.mask import Mask

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import torch
-from torch import Tensor, nn
-
-from prune_cli.masks.survivors import elementwise_optimizer
+from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.masks.survivors import elementwise
 from prune_cli.training.recipe import Recipe
 
 PLACE = 8  # bytes of a survivor's place in its tensor: int64
@@ -48,6 +46,6 @@ def _state_copies(recipe: Recipe) -> int:
     """How many numbers the recipe's optimiser keeps for each weight: asked of one that has taken a step."""
     probe = nn.Parameter(torch.zeros(7))
     probe.grad = torch.ones(7)
-    optimizer = elementwise_optimizer(recipe.optimizer)([probe], **recipe.optimizer_options())  # type: ignore[arg-type]
+    optimizer = getattr(torch.optim, elementwise(recipe.optimizer))([probe], **recipe.optimizer_options())
     optimizer.step()
     return sum(isinstance(t, Tensor) and t.shape == probe.shape for t in optimizer.state[probe].values())

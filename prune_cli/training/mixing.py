@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from torch import Tensor
 
+from prune_cli.common.lazy import Tensor
 from prune_cli.common.random import derive
 
 Batch = tuple[Tensor, Tensor]

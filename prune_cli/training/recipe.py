@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import Any
-
-from timm.scheduler import CosineLRScheduler
+from typing import TYPE_CHECKING, Any
 
 from prune_cli.common.errors import ConfigError
-from prune_cli.masks.survivors import elementwise_optimizer
+from prune_cli.masks.survivors import ELEMENTWISE, elementwise
+
+if TYPE_CHECKING:
+    from timm.scheduler import CosineLRScheduler
 
 EVALUATED = ("epochs", "smoke", "test_images")  # the options that count where nothing is trained
 
@@ -88,7 +88,7 @@ class Recipe:
         return options | {"warmup_epochs": epochs - 1} if shortened else options
 
     def _check_optimizer(self) -> None:
-        known = inspect.signature(elementwise_optimizer(self.optimizer)).parameters
+        known = ELEMENTWISE[elementwise(self.optimizer)]
         for name, used in (("momentum", self.momentum is not None), ("weight_decay", self.weight_decay > 0)):
             if used and name not in known:
                 raise ConfigError(f"{self.optimizer} has no {name}", f"recipe.{name}", f"leave recipe.{name} out")
@@ -118,6 +118,8 @@ class Recipe:
 
     def learning_rates(self, optimizer) -> CosineLRScheduler:  # type: ignore[no-untyped-def]
         """timm's schedule over the epochs; it has set the rate of the first one already."""
+        from timm.scheduler import CosineLRScheduler
+
         return CosineLRScheduler(
             optimizer,
             t_initial=self.epochs,

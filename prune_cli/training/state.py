@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
-
+from prune_cli.common.lazy import Tensor, nn, torch
 from prune_cli.masks.mask import Mask
 from prune_cli.masks.survivors import SurvivorOptimizer
 from prune_cli.training.recipe import Recipe
@@ -20,6 +17,8 @@ class State:
     """What a recipe trains and trains with. The weights that `mask` removes must be zero already."""
 
     def __init__(self, model: nn.Module, mask: Mask, recipe: Recipe):
+        from timm.utils import ModelEmaV3
+
         self.model = model
         self.average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
         self.optimizer = SurvivorOptimizer(

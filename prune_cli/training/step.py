@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from prune_cli.common.device import autocast, widened
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.common.ranks import Ranks
 from prune_cli.training.recipe import Recipe
 

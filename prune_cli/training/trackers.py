@@ -16,9 +16,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import torch
-
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.lazy import torch
 from prune_cli.common.terminal import note
 
 OPTION = "compute.trackers"

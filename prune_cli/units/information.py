@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from functools import reduce
 from math import log, prod
 
-import torch
-from scipy.stats import false_discovery_control
-from torch import Tensor
-
 from prune_cli.common.errors import RequestError, nearest
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.common.random import generator
 
 DENSE = 1 << 22  # counters in a table of all combinations at most; above, those that occur are sorted
@@ -126,6 +123,8 @@ class AgainstSurrogates:
 
         A unit alone among U can fall below q only with U / q surrogates or more.
         """
+        from scipy.stats import false_discovery_control
+
         return torch.from_numpy(false_discovery_control(self.p.numpy(), method="bh"))
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.masks.mask import Mask
 
 PLACEMENTS = ("recurrence", "readout")

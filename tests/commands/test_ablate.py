@@ -15,7 +15,7 @@ from prune_cli.analysis import ablation, probe
 from prune_cli.common.random import seeded
 from prune_cli.data.action_mnist import ActionMnist
 from prune_cli.data.splits import Splits
-from prune_cli.models.lstm128 import ClipClassifier
+from prune_cli.models.networks.clip_classifier import ClipClassifier
 
 Run = Callable[..., Answer]
 FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png", "curves_10_steps.png"}

@@ -23,7 +23,7 @@ from prune_cli.analysis import ablation, exponents
 from prune_cli.commands import dynamics as command
 from prune_cli.execution.request import job_of
 from prune_cli.execution.trained_models import trained_models
-from prune_cli.models.lstm128 import ClipClassifier
+from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import finished
 from prune_cli.training.evaluate import evaluate

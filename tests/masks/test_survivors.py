@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -176,3 +177,9 @@ def test_a_mask_of_a_frozen_or_unknown_parameter_is_refused() -> None:
     for name in ("0.weight", "2.weight"):
         with pytest.raises(ConfigError, match="no parameter that is trained"):
             SurvivorOptimizer(model, {name: torch.ones(2, 3, dtype=torch.bool)}, "adam", lr=0.1)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_the_options_of_an_optimiser_are_torchs_own(name: str) -> None:
+    known = inspect.signature(getattr(torch.optim, name)).parameters
+    assert {*ELEMENTWISE[name]} == {"momentum", "weight_decay"} & known.keys()

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from prune_cli.common.errors import ConfigError, WeightsError
 from prune_cli.models import sources
-from prune_cli.models.lstm128 import ClipClassifier, Lstm128
+from prune_cli.models.lstm128 import Lstm128
+from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import Weights, locate
 from prune_cli.models.weights import build, check

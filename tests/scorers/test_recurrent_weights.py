@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from prune_cli import pipeline, scorers
 from prune_cli.common.errors import ConfigError, NumericalError
-from prune_cli.models.lstm128 import ClipClassifier
+from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.models.prunable import prunable
 
 WEIGHTS = ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prune_cli import masks
 from prune_cli.common.errors import ConfigError
-from prune_cli.models.lstm128 import ClipClassifier
+from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.units.removal import (
     gate_inputs,

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
-
 from prune_cli.common.errors import ConfigError, RequestError, nearest
+from prune_cli.common.lazy import Tensor, nn
 from prune_cli.common.registry import Registry
 from prune_cli.masks.mask import Mask
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor, torch
 from prune_cli.masks.controls.base import NEVER, Control, controls
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from prune_cli.common.lazy import Tensor
 from prune_cli.masks.controls.base import Control, controls
 from prune_cli.masks.mask import Mask
 from prune_cli.masks.select import keep_largest

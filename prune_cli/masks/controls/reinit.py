@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
+from prune_cli.common.lazy import nn, torch
 from prune_cli.masks.controls.base import Control, controls
 
 
