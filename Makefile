@@ -106,9 +106,9 @@ format: setup ## Let ruff mend what it can
 	$(BIN)/ruff format .
 
 # a file of tests stays in one process, where its costly fixtures are made once
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: setup ## The tests, two at a time: under 3 minutes on 2 idle cores
+test: setup ## The tests, two files at a time
 	$(PYTEST) $(ARGS)
 
 test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times, LaTeX (make latex)

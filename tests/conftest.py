@@ -35,6 +35,14 @@ hypothesis.settings.register_profile("ours", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ours")
 
 
+LONG = ("test_survival.py", "test_other_devices.py", "test_ablate.py", "test_cli.py")  # a file is one worker's
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin first, or the last one would keep one worker busy and the other idle."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """The same sums on every machine, and no thread that waits for another test's; also after a test that sets more."""

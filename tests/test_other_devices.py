@@ -235,7 +235,7 @@ CUDA = pytest.mark.parametrize("device", ["cuda", pytest.param("mps", marks=pyte
 @pytest.mark.parametrize("name", WEIGHT_SCORERS)
 @pytest.mark.usefixtures("chosen")
 def test_a_scoring_run_of_weights(name: str, run: Run) -> None:
-    few = ("scoring.batch_size=4",) if registry.classes[name].sees_data else ()
+    few = ("scoring.batch_size=2",) if registry.classes[name].sees_data else ()
     assert typed(run, "score", *options_of(name), *few)["images"]
 
 
