@@ -298,11 +298,11 @@ def test_a_folder_in_either_layout_gives_so_many_images_of_each_class(
     of_split = {split: count for split, count in zip(("train", "validation", "test"), images, strict=True) if count}
     sizes = {name: len(split) for name, split in dataset.load(tmp_path).named().items()}
     assert sizes == {split: 2 * count * 8 * 2 for split, count in of_split.items()}
+    clips = {split: np.load(dataset.folder(tmp_path) / f"{split}-clips.npy") for split in of_split}
     used: dict[str, list[str]] = {split: [] for split in of_split}
     for row in rows(dataset, tmp_path):
         used[row["split"]].append(row["source"])
-        clip = np.load(dataset.folder(tmp_path) / f"{row['split']}-clips.npy", mmap_mode="r")[int(row["clip"])]
-        assert (clip == greys[row["source"]] % 256).all()
+        assert (clips[row["split"]][int(row["clip"])] == greys[row["source"]] % 256).all()
     assert len(set().union(*used.values())) == sum(len(set(names)) for names in used.values())
     for split, count in of_split.items():
         assert {used[split].count(name) for name in set(used[split])} == {16}  # two clips of each of eight actions
