@@ -85,6 +85,25 @@ def test_the_readme_leads_to_every_page() -> None:
     assert pages <= set(links(ROOT / "README.md"))
 
 
+def unknown_paths(page: Path) -> list[str]:
+    """The files and folders of the repository that a page names in code and that are not there; NAME stands for any."""
+    named = re.findall(r"`((?:prune_cli|configs|tests|benchmarks|docs)/[\w./-]+)`", prose(page))
+    return [path for path in named if not re.search(r"\b[A-Z]+\b", path) and not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.parent.name + page.name
+)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    assert unknown_paths(page) == []
+
+
+def test_a_file_that_does_not_exist_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`tests/test_pages.py` `configs/control/NAME.yaml` `prune_cli/cli/none.py`\n")
+    assert unknown_paths(page) == ["prune_cli/cli/none.py"]
+
+
 def documented(name: str) -> bool:
     """Whether a module of the package defines this class or function, with a docstring; nothing is imported."""
     module, _, own = name.rpartition(".")
