@@ -44,7 +44,7 @@ def elsewhere(kind: str) -> Iterator[torch.device]:
     with (
         patch.object(getattr(torch, kind), "get_rng_state", lambda *_: torch.get_rng_state()),
         patch.object(getattr(torch, kind), "set_rng_state", lambda state, *_: torch.set_rng_state(state)),
-        patch.object(torch, "Generator", partial(_generator, torch.Generator, kind)),
+        patch.object(torch, "Generator", _generators(torch.Generator, kind)),
         torch.backends.cudnn.flags(enabled=False),
         _Placing(computing := _Computing(kind)),
         computing,
@@ -56,8 +56,13 @@ def _real(kind: str) -> bool:
     return torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()
 
 
-def _generator(make: Callable, kind: str, device: torch.device | str = "cpu") -> torch.Generator:
-    return make("cpu" if torch.device(device).type == kind else device)
+def _generators(make: Callable, kind: str) -> type:
+    """In place of the class `make`; a class too, because modules imported meanwhile write `torch.Generator | None`."""
+
+    def made(_: type, device: torch.device | str = "cpu") -> torch.Generator:
+        return make("cpu" if torch.device(device).type == kind else device)
+
+    return type("Generator", (), {"__new__": made})
 
 
 def _place(tensor: Tensor) -> str:
