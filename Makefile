@@ -73,6 +73,7 @@ study-video: setup ## Figure 4 of the results' pages over five training seeds, i
 	  $(MEASURES) compute.threads=1 --results-dir docs/study/video/action_mnist
 	$(BIN)/prune-cli ablate model=lstm128 dataset=uiuc_video $(TEXTURE_CLIPS) model.weights=random recipe=recurrent \
 	  recipe.epochs=6 seed=$(SEEDS) $(MEASURES) compute.threads=1 --results-dir docs/study/video/uiuc_video
+	$(BIN)/python tools/video_tables.py
 
 table1: setup ## Table 1 again, from the runs of the last sweep
 	$(BIN)/prune-cli table 1 $(ARGS)
