@@ -102,8 +102,8 @@ def _from_file(file: Path) -> Plugin:
     if not plugin.parts:
         hint = "@scorers.register(NAME), or that of models or datasets, above a dataclass"
         raise ConfigError("this plug-in registers nothing", str(file), hint)
-    for _, cls in plugin.parts:
-        cls.source_sha256 = key[1]  # type: ignore[attr-defined] - of what was executed, whatever the file holds by now
+    for _, cls in plugin.parts:  # the digest of what was executed, whatever the file holds by now
+        cls.source_sha256 = key[1]  # type: ignore[attr-defined]
     return _imported.setdefault(key, plugin)
 
 

@@ -118,7 +118,8 @@ def collect_paths(signature: inspect.Signature, given: Mapping[str, Any]) -> dic
         return dict(given)
     others = {name: value for name, value in given.items() if name in signature.parameters}
     values = {option.field: given[option.parameter] for option in options}
-    return others | {"paths": Paths(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})}
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return others | {"paths": Paths(**fields)}
 
 
 def _path_options(signature: inspect.Signature) -> list[PathOption]:

@@ -73,7 +73,7 @@ class InformationScorer(UnitScorer):
     @property
     def canonical(self) -> InformationScorer:
         """The scorer that a run is called by: which surrogates does not count where none is drawn."""
-        return self if self.surrogates else replace(self, surrogate_kind=SURROGATE_KINDS[0])  # type: ignore[type-var]
+        return self if self.surrogates else replace(self, surrogate_kind=SURROGATE_KINDS[0])  # type: ignore[call-arg]
 
     @property
     def idle(self) -> dict[str, str]:
