@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @targets.register("heads")
 @dataclass(frozen=True)
 class HeadTarget(Target):
-    """The heads of timm's self-attention layers (models/attention.py) whose weights attn.qkv and attn.proj are prunable.
+    """The heads of timm's self-attention layers (models/networks/attention.py) whose weights attn.qkv and attn.proj are prunable.
 
     A head's score is the sum of the scores of its weights: its rows of q, k and v and its columns of proj. So every scorer
     of weights serves, and what was scored for single weights serves too. A removed head has zeros in all of these
@@ -37,7 +37,7 @@ class HeadTarget(Target):
         """The mask of each attention layer by its name, all ones, (H,). Raises ConfigError where there is none."""
         import torch
 
-        from prune_cli.models.attention import attentions
+        from prune_cli.models.networks.attention import attentions
 
         layers = attentions(model)
         if not layers:
@@ -60,14 +60,14 @@ class HeadTarget(Target):
 
     def scores(self, model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of each layer the sums over its heads, (H,)."""
-        from prune_cli.models.attention import attentions, head_sums
+        from prune_cli.models.networks.attention import attentions, head_sums
 
         layers = {name: layer for name, layer in attentions(model).items() if _both(name, scores)}
         return {name: head_sums(layer, *(scores[of] for of in _names(name))) for name, layer in layers.items()}
 
     def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
         """A removed head's rows of qkv and columns of proj are False."""
-        from prune_cli.models.attention import attentions, columns, rows
+        from prune_cli.models.networks.attention import attentions, columns, rows
 
         layers, found = attentions(model), {}
         for name, keep_H in mask.items():
@@ -87,7 +87,7 @@ class HeadTarget(Target):
         """The model with attention of the heads that stay, in each layer as many as do; none may be left."""
         import copy
 
-        from prune_cli.models.attention import attentions, with_heads
+        from prune_cli.models.networks.attention import attentions, with_heads
 
         small = copy.deepcopy(model)
         for name, layer in attentions(small).items():
@@ -116,7 +116,7 @@ def load_shrunk(file: str | Path) -> nn.Module:
     import torch
 
     from prune_cli.common.device import Compute
-    from prune_cli.models.attention import attentions, with_heads
+    from prune_cli.models.networks.attention import attentions, with_heads
     from prune_cli.models.registry import models
     from prune_cli.models.weights import restore
     from prune_cli.runs.files import check
