@@ -112,7 +112,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist load
 test: setup ## The tests, two files at a time
 	$(PYTEST) $(ARGS)
 
-test-all: setup ## The tests with the slow ones: the wheel and Ray in environments of their own, big models, sweeps killed 25 times, LaTeX (make latex)
+test-all: setup ## The tests with the slow ones: the wheel in an environment of its own, Ray, big models, sweeps killed 25 times, LaTeX (make latex)
 	$(PYTEST) -m '' $(ARGS)
 
 coverage: setup ## The branches that the tests of `make test` reach, by file
@@ -122,7 +122,7 @@ docs: setup ## The pages under docs/ as a site, in site/, from what is here alon
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning
+bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, builders of clips, information of units, planning, start-up
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/select_global.py
 	$(BIN)/python benchmarks/survivor_step.py
@@ -130,6 +130,7 @@ bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, bui
 	$(BIN)/python benchmarks/builders.py
 	$(BIN)/python benchmarks/information.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/startup.py
 
 clean: ## Remove what was built, but neither runs, results, data nor the virtual environment
 	rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

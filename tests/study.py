@@ -30,14 +30,13 @@ class Study:
     folder: Path
     data: Path
     words: tuple[str, ...]
-    python: Path = Path(sys.executable)
     typed: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Type the sweep."""
         self.folder.mkdir(exist_ok=True)
         with (self.folder / "stderr.txt").open("ab") as log:
-            command = [self.python, "-m", "prune_cli", *SWEEP, *self.words]
+            command = [sys.executable, "-m", "prune_cli", *SWEEP, *self.words]
             environment = os.environ | ENVIRONMENT | {"PRUNE_CLI_DATA": str(self.data)}
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True

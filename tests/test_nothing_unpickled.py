@@ -27,7 +27,7 @@ MODULES = {  # that load pickles, or run what they read
     ),
     *("code", "codeop", "runpy", "hydra.utils", "torch.package", "torch.jit", "torch.hub"),
 }
-HARMLESS = {"joblib.effective_n_jobs"}  # counts workers
+HARMLESS = {"joblib.Parallel", "joblib.delayed", "joblib.cpu_count", "joblib.effective_n_jobs"}  # threads, counted
 CALLS = {  # never
     *(
         "pandas.read_pickle",
@@ -244,7 +244,7 @@ tar.extractfile(member)
 import json; json.load(file)
 from safetensors.torch import load_file; load_file(path)
 import os; os.replace(one, two)
-from joblib import effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs
 REFUSED = ("_target_", "name")
 """
 

@@ -16,7 +16,7 @@ LauncherName = Annotated[
 ]
 LauncherOptions = Annotated[
     list[str] | None,
-    typer.Option("--launcher-opt", metavar="KEY=VALUE", help="An option of that Hydra launcher.", show_default=False),
+    typer.Option("--launcher-opt", metavar="KEY=VALUE", help="An option of that launcher.", show_default=False),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
 

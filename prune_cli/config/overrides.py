@@ -70,6 +70,17 @@ def single(words: Iterable[str], catalogue: Catalogue, command: str) -> Point:
     return fixed
 
 
+def value_of(text: str) -> Any:
+    """The one value that a text is in Hydra's grammar: a number, a word, a list … Raises ValueError."""
+    try:
+        override = OverridesParser.create().parse_override(f"value={text}")
+    except HydraException as error:
+        raise ValueError(str(error).strip()) from None
+    if override.is_sweep_override():
+        raise ValueError("this is more than one value")
+    return override.value()
+
+
 def _read(word: str) -> Override:
     if "${" in word:
         raise ConfigError("interpolations cannot be typed", word, "write the value itself")

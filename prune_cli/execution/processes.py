@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,30 +34,18 @@ def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) 
 
     Raises what made the run fail, and KeyboardInterrupt where it was stopped.
     """
-    from prune_cli.sweeps.runner import run_all  # which needs the locks of a POSIX system
+    from prune_cli.sweeps.launch import Launcher  # which needs the locks of a POSIX system
+    from prune_cli.sweeps.runner import run_all
 
     record = folder.manifest()
     if record is not None:
         note(f"this run is finished: {folder.path}")
         return record
     ask(job, folder.path, paths, kind)
-    stopped = run_all([folder.path], _Here(), paths.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
+    stopped = run_all([folder.path], Launcher(), paths.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
     if stopped:
         raise KeyboardInterrupt
     return folder.manifest() or _failed(folder.path)
-
-
-class _Here:
-    """Starts runs on this machine, one after another."""
-
-    name = "basic"
-
-    def launch(self, folders: Sequence[Path], home: Path) -> None:
-        """Start a run's processes and wait until all have ended."""
-        from prune_cli.sweeps.child import run_child
-
-        for folder in folders:
-            run_child(folder, home)
 
 
 def _failed(folder: Path) -> dict[str, Any]:

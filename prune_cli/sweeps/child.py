@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from prune_cli.common.errors import ErrorParts, PruneCliError
 from prune_cli.common.ranks import STORE
 from prune_cli.runs.artefacts import OUTPUT_LOG
 from prune_cli.runs.run_request import RunRequest, read_request
 from prune_cli.runs.status import FAILED, STOPPED, Status, died, end, read_status, write_status
+from prune_cli.sweeps.forked import LOST, LostServerError
 from prune_cli.sweeps.gpus import Claim, claimed
+from prune_cli.sweeps.process import Fresh, Process, Spec, Start
 
 STOP, KILL, QUIET, FAIL_FAST = "stop", "kill", "quiet", "fail-fast"
 INTERRUPTED = 130  # the exit code of a run that was stopped
@@ -30,16 +29,22 @@ POLL = 0.2  # seconds between two looks at the files of home
 GRACE = 30.0  # seconds that the other processes of a run have to end too, once one of them has not finished
 
 
-def run_child(folder: Path, home: Path) -> int:
+def fresh(spec: Spec) -> Process:
+    """Start a process of a run that has all its imports before it."""
+    return Fresh(command(spec.folder), spec)
+
+
+def run_child(folder: Path, home: Path, start: Start = fresh) -> int:
     """Run `python -m prune_cli run FOLDER` in a session of its own and wait for it, whatever becomes of it.
 
-    Returns its exit code: -N where signal N ended it, 130 where it was stopped, or not started because of home/stop.
-    The run's status file has the code too, and one death more where the child had no time to say what went wrong.
+    start: what starts each of its processes. Returns its exit code: -N where signal N ended it, 130 where it was
+    stopped, or not started because of home/stop. The run's status file has the code too, and one death more where the
+    child had no time to say what went wrong. Raises LostServerError.
     """
     if (home / STOP).exists():
         return INTERRUPTED
     try:
-        code = _run(folder, home)
+        code = _run(folder, home, start)
     except (PruneCliError, OSError) as error:  # too few GPUs; no such cwd; no memory for one more process
         end(folder, FAILED, reason := ErrorParts.of(error))
         code = reason.exit_code
@@ -53,12 +58,12 @@ def command(folder: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "prune_cli", "run", str(folder)]
 
 
-def _run(folder: Path, home: Path) -> int:
+def _run(folder: Path, home: Path, start: Start) -> int:
     request, before = _request(folder), read_status(folder)
     with claimed(0 if request.device == "cpu" else request.processes, (home / STOP).exists) as claim:
         if claim is None:
             return INTERRUPTED
-        children = _Children(home)
+        children = _Children(home, start)
         try:
             _start(children, folder, request, claim)
             children.wait()
@@ -67,6 +72,8 @@ def _run(folder: Path, home: Path) -> int:
             raise
         finally:
             children.kill()
+    if LOST in (child.returncode for child in children.all):
+        raise LostServerError
     return _record(folder, before, children)
 
 
@@ -79,18 +86,12 @@ def _request(folder: Path) -> RunRequest:
 
 
 def _start(children: _Children, folder: Path, request: RunRequest, claim: Claim) -> None:
+    quiet = (children.home / QUIET).exists()
     with (folder / OUTPUT_LOG).open("ab") as log:
-        options: dict[str, Any] = {
-            "cwd": request.cwd,
-            "stdin": subprocess.DEVNULL,
-            "stdout": log,
-            "stderr": log if (children.home / QUIET).exists() else None,
-            "start_new_session": True,  # Ctrl-C in the terminal is for the sweep, which passes it on
-            "pass_fds": claim.descriptors,
-        }
+        stdout = log.fileno()
         for rank in environments(request.processes, children.home):
-            environment = os.environ | claim.environment() | rank
-            children.all.append(subprocess.Popen(command(folder), env=environment, **options))
+            environment = claim.environment() | rank
+            children.start(Spec(folder, stdout, stdout if quiet else 2, request.cwd, environment, claim.descriptors))
 
 
 def environments(count: int, home: Path) -> list[dict[str, str]]:
@@ -114,14 +115,19 @@ class _Children:
     """The processes of one run: one, or one a GPU. stopped_by_sweep: whether the sweep has told them to end."""
 
     home: Path
-    all: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    starts: Start
+    all: list[Process] = field(default_factory=list)
     stopped_by_sweep: bool = False
-    _killed: set[int] = field(default_factory=set)
+    _killed: list[Process] = field(default_factory=list)
+
+    def start(self, spec: Spec) -> None:
+        """Start one more."""
+        self.all.append(self.starts(spec))
 
     @property
     def code(self) -> int:
         """The exit code of those that ended by themselves: a signal's, else a failure's, else 0; 130 if none did."""
-        codes = [child.returncode for child in self.all if child.returncode and child.pid not in self._killed]
+        codes = [child.returncode for child in self.all if child.returncode and child not in self._killed]
         signals = [code for code in codes if code < 0]
         return next(iter(signals or codes), INTERRUPTED if self._killed else 0)
 
@@ -141,12 +147,11 @@ class _Children:
     def kill(self) -> None:
         """End what still runs at once, with all that it has started."""
         for child in self._running():
-            self._killed.add(child.pid)
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            self._killed.append(child)
+            child.kill_session()
             child.wait()
 
-    def _running(self) -> list[subprocess.Popen[bytes]]:
+    def _running(self) -> list[Process]:
         return [child for child in self.all if child.poll() is None]
 
     def _obey(self) -> None:

@@ -14,7 +14,6 @@ import pytest
 import stand_in
 import submitit
 from hydra.core.global_hydra import GlobalHydra
-from ray_environment import ray_python
 from stand_in import a_run, until
 
 from prune_cli.common.errors import ConfigError
@@ -25,7 +24,7 @@ from prune_cli.sweeps.launch import LAUNCHERS, Launcher
 LAUNCHING = Path(__file__).with_name("launching.py")
 OPTIONS = {"basic": "", "joblib": "n_jobs=3", "local": "", "ray": "ray.init.num_cpus=3"}
 SLOW_LOCAL = pytest.param("local", marks=pytest.mark.slow)  # submitit looks for results every few seconds
-RAY = pytest.param("ray", marks=pytest.mark.slow)  # in an environment of its own
+RAY = pytest.param("ray", marks=pytest.mark.slow)  # starts a cluster
 Launched = Callable[..., subprocess.Popen]
 
 
@@ -43,8 +42,7 @@ def launched(tmp_path: Path, home: Path) -> Iterator[Launched]:
     started: list[subprocess.Popen] = []
 
     def start(name: str, *folders: Path) -> subprocess.Popen:
-        python = ray_python() if name == "ray" else sys.executable
-        words = [python, LAUNCHING, name, OPTIONS[name], home, *folders]
+        words = [sys.executable, LAUNCHING, name, OPTIONS[name], home, *folders]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         started.append(subprocess.Popen(words, cwd=tmp_path / "here", env=environment, **options))
         return started[0]
@@ -193,4 +191,4 @@ def test_a_launcher_that_is_not_installed_says_how_to_install_it(name: str, monk
     monkeypatch.setattr(launch, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="not installed") as caught:
         Launcher.of(name, [])
-    assert caught.value.hint == f"pip install 'prune-cli[{launch.PLUGINS[name].extra}]'"
+    assert caught.value.hint == f"pip install 'prune-cli[{launch.KINDS[name].extra}]'"

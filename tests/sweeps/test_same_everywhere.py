@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ray_environment import ray_python
 from study import Study, study
 
 EIGHT = ("scorer=magnitude,random", "sparsity=90,95", "seed=0,1")
@@ -36,5 +35,4 @@ def test_a_sweep_of_eight_runs_gives_the_same_csv(
 ) -> None:
     assert basic.keys() == {"table1.csv", "table2.csv", "runs.csv"}
     with study(tmp_path / "study", built_data, (*EIGHT, *LAUNCHERS[launcher])) as made:
-        made.python = ray_python() if launcher == "ray" else made.python
         assert tables(made) == basic
