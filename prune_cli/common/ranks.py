@@ -1,9 +1,9 @@
 """The processes that compute one run together, one a GPU: which of them this one is, and what they tell each other.
 
-accelerate forms the group from the environment (RANK, WORLD_SIZE, …: sweeps/child.py and torchrun set it) and brings
-the collectives; without a group nothing of it is imported. The processes find each other by the file that STORE names,
-under torchrun by MASTER_ADDR and MASTER_PORT. Numbers and objects travel over gloo also where tensors on
-GPUs travel over NCCL, because a process that waits in gloo hears at once that another one has died.
+The group is torch.distributed's, formed from the environment (RANK, WORLD_SIZE, …: sweeps/child.py and torchrun set it).
+The processes find each other by the file that STORE names, under torchrun by MASTER_ADDR and MASTER_PORT. Numbers and
+objects travel over gloo also where tensors on GPUs travel over NCCL, because a process that waits in gloo hears at once
+that another one has died.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from prune_cli.common import interrupts
@@ -50,14 +51,11 @@ class Ranks:
         if processes == 1 or "RANK" not in os.environ:
             return ALONE
         _check_group(processes, device)
-        from accelerate import PartialState
-
-        on_gpus = device.type == "cuda"
-        backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
-        group = PartialState(cpu=not on_gpus, backend=backend, timeout=PATIENCE, **_meeting(processes))
-        if group.process_index:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=PATIENCE, **_meeting(processes))
+        if rank := torch.distributed.get_rank():
             _be_silent()
-        return cls(group.process_index, group.num_processes)
+        return cls(rank, processes)
 
     @property
     def main(self) -> bool:
@@ -89,9 +87,9 @@ class Ranks:
         """The sum of this tensor over the processes."""
         if self.world_size == 1:
             return tensor
-        from accelerate.utils import reduce
-
-        return _spoken(lambda: reduce(tensor, "sum"))
+        total = tensor.clone()
+        _spoken(lambda: torch.distributed.all_reduce(total))
+        return total
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in any process."""
@@ -101,16 +99,14 @@ class Ranks:
         """What each process has, by rank."""
         if self.world_size == 1:
             return [value]
-        from accelerate.utils import gather_object
-
-        return _spoken(lambda: gather_object([value]))
+        values: list[Any] = [None] * self.world_size
+        _spoken(lambda: torch.distributed.all_gather_object(values, value))
+        return values
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give the tensors, in place, the values that they have in the first process."""
-        if self.world_size > 1:
-            from accelerate.utils import broadcast
-
-            _spoken(lambda: broadcast(list(tensors)))
+        for tensor in tensors if self.world_size > 1 else ():
+            _spoken(partial(torch.distributed.broadcast, tensor, src=0))
 
     def run_on_main(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, which alone does it, for every process. Its failure ends all of them.
@@ -120,10 +116,9 @@ class Ranks:
         if self.world_size == 1:
             return work()
         found, failure = _attempted(work) if self.main else (None, None)
-        from accelerate.utils import broadcast_object_list
-
         said = [found, ErrorParts.of(failure) if failure else None]
-        found, reason = _spoken(lambda: broadcast_object_list(said))
+        _spoken(lambda: torch.distributed.broadcast_object_list(said, src=0))
+        found, reason = said
         if failure is not None:
             raise failure
         if reason is not None:
@@ -139,9 +134,7 @@ class Ranks:
     def leave(self) -> None:
         """The work is done: NCCL would complain of a process that just ends."""
         if self.world_size > 1:
-            from accelerate import PartialState
-
-            PartialState().destroy_process_group()
+            torch.distributed.destroy_process_group()
 
 
 ALONE = Ranks()

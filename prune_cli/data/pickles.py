@@ -1,7 +1,8 @@
 """Pickles of arrays, strings, numbers, lists and dictionaries, read opcode by opcode: no pickle is ever loaded.
 
 pickletools takes a file apart, which runs nothing. The names in it are only compared with those that numpy writes: nothing
-is imported or called because a file says so.
+is imported or called because a file says so. A pickle.Unpickler that refuses names would not be enough: ten bytes that
+put one value into the last place of its memo make it fill 64 GB with zeros.
 """
 
 from __future__ import annotations

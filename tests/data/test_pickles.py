@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,13 @@ def test_a_name_outside_of_the_list_is_refused(asked: bytes) -> None:
 def test_a_damaged_pickle_is_a_value_error(raw: bytes) -> None:
     with pytest.raises(ValueError):
         read_arrays(raw)
+
+
+def test_the_last_place_of_the_memo_costs_no_more_than_the_first() -> None:
+    """Python's own reader makes a memo of as many places."""
+    tracemalloc.start()
+    try:
+        assert read_arrays(b"\x80\x02]r\xff\xff\xff\xff.") == []
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
