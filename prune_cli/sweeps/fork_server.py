@@ -77,7 +77,7 @@ def _fork(request: Request) -> int | None:
         number = os.fork()
     except OSError as error:
         with suppress(OSError):
-            request.answer(ERRNO, error.errno)
+            request.answer(ERRNO, error.errno or 0)
         number = None
         request.answers.close()
     if number != 0:

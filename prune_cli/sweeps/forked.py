@@ -16,7 +16,7 @@ from prune_cli.sweeps import fork_server
 from prune_cli.sweeps.fork_server import CODE, ERRNO, PID, Request
 from prune_cli.sweeps.process import Spec, Start
 
-PRELOADED = ("numpy", "torch", "timm", "prune_cli.commands.run")  # what a run imports, which takes seconds
+PRELOADED = ("torch", "timm", "pandas", "torchvision.transforms.v2", "prune_cli.commands.run")  # they take seconds
 ENTRY_FILE = str(Path(fork_server.__file__).parents[1] / "__main__.py")  # what a run's argv begins with
 LOST = 256  # in place of an exit code: the server has died before the run, so that nobody knows it
 
