@@ -116,7 +116,7 @@ class Ranks:
         if self.world_size == 1:
             return work()
         found, failure = _attempted(work) if self.main else (None, None)
-        said = [found, ErrorParts.of(failure) if failure else None]
+        said: list[Any] = [found, ErrorParts.of(failure) if failure else None]
         _spoken(lambda: torch.distributed.broadcast_object_list(said, src=0))
         found, reason = said
         if failure is not None:
