@@ -23,7 +23,7 @@ class Spec:
     folder: Path
     stdout: int
     stderr: int
-    cwd: str | None = None
+    cwd: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[int] = ()
 
