@@ -59,6 +59,7 @@ BUILTINS = {"eval", "exec", "compile", "__import__"}
 KEYWORDS = {"torch.load": ("weights_only", True), "numpy.load": ("allow_pickle", False)}  # must be given, as this
 METHODS = {"extract", "extractall"}  # of any object: only a tar has them here
 UNPICKLERS = {"Unpickler", "read_pickle", "to_pickle", "instantiate", "find_class"}
+PLUGINS_RUN = ["names compile", "names exec"]  # to run the file that the user typed after --plugin is what it is for
 SAFE_YAML = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
@@ -142,7 +143,9 @@ def _dotted(node: ast.AST, names: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_of_the_source_does_what_it_must_not(path: Path) -> None:
-    assert faults(path.read_text(encoding="utf-8")) == []
+    found = faults(path.read_text(encoding="utf-8"))
+    allowed = PLUGINS_RUN if path == ROOT / "prune_cli/plugins.py" else []
+    assert sorted(fault.partition(": ")[2] for fault in found) == allowed, found
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -267,7 +267,7 @@ def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch
     monkeypatch.setattr("prune_cli.analysis.ablation.FRACTIONS", (0.0, 0.5))
     monkeypatch.setattr("prune_cli.analysis.exponents.STEPS", 40)
     monkeypatch.setattr("prune_cli.analysis.exponents.WARM_UP", 1)
-    measures = ",".join(name for name, cls in registry.classes.items() if hasattr(cls, "measures"))
+    measures = ",".join(name for name, cls in registry.classes.items() if cls.measures_units)
     assert typed(run, command, *SMALL, "recipe=smoke", f"scorer={measures}")
 
 

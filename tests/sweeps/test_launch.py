@@ -18,7 +18,7 @@ from stand_in import a_run, until
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.runs.status import DONE, FAILED, PENDING, read_status, state_of
-from prune_cli.sweeps import child, launch
+from prune_cli.sweeps import child, executors, launch
 from prune_cli.sweeps.launch import LAUNCHERS, Launcher
 
 LAUNCHING = Path(__file__).with_name("launching.py")
@@ -122,6 +122,7 @@ def test_stop_takes_what_still_waits_out_of_the_queue_of_slurm(
 
 def test_fail_fast_starts_nothing_after_a_failure(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "command", stand_in.command)
+    monkeypatch.setattr(executors, "can_fork", lambda: False)
     folders = [a_run(tmp_path / str(number), what) for number, what in enumerate(("finish", "fail", "finish"))]
     (home / "fail-fast").touch()
     Launcher().launch(folders, home)
@@ -131,6 +132,7 @@ def test_fail_fast_starts_nothing_after_a_failure(tmp_path: Path, home: Path, mo
 
 def test_hydra_may_be_in_use_by_who_launches(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "command", stand_in.command)
+    monkeypatch.setattr(executors, "can_fork", lambda: False)
     from hydra import initialize_config_module
 
     folder = a_run(tmp_path / "run", "finish")
