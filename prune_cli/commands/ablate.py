@@ -80,6 +80,13 @@ def _informative(subject: TrainedModel) -> list[Settings]:
     return [settings for settings in subject.measures if settings.scorer.name not in BASELINES]
 
 
+def _axes(subject: TrainedModel) -> tuple[str, str]:
+    """The measures of panel (a): the first one, and the first of another scorer, or else of other options."""
+    first, *others = _informative(subject)
+    second = next((each for each in others if each.scorer.name != first.scorer.name), others[0])
+    return measure_name(first.scorer), measure_name(second.scorer)
+
+
 def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.DataFrame]:
     """The rows of one subject, from its folder if they are there."""
     settings = subject.settings
@@ -111,7 +118,7 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> dict[
 
 
 def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: Paths) -> None:
-    up, across = (measure_name(each.scorer) for each in _informative(planned[0])[:2])
+    up, across = _axes(planned[0])
     called = titles(planned)
     chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
     units = tables[ABLATION]

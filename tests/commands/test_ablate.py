@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,10 +13,12 @@ from safetensors.torch import save_file
 from tiny_lstm import SMALL, SMALL_CLIPS, SMALL_LSTM
 
 from prune_cli.analysis import ablation, probe
+from prune_cli.commands.ablate import _axes
 from prune_cli.common.random import seeded
 from prune_cli.data.action_mnist import ActionMnist
 from prune_cli.data.splits import Splits
 from prune_cli.models.networks.clip_classifier import ClipClassifier
+from prune_cli.scorers import scorers
 
 Run = Callable[..., Answer]
 FILES = {"ablation.csv", "curves.csv", "claims.csv", "ablation.png", "curves.png", "curves_10_steps.png"}
@@ -234,3 +237,16 @@ def test_a_wrong_request_is_refused_in_three_lines_and_nothing_is_written(
     assert said in answer.err
     assert answer.out == ""
     assert everything_in(here) == {"five.safetensors", "w.safetensors"}
+
+
+def test_panel_a_sets_two_scorers_against_each_other_also_where_one_has_several_options() -> None:
+    def settings(name: str, **options: int) -> SimpleNamespace:
+        return SimpleNamespace(scorer=scorers.build(name, **options))
+
+    measures = [
+        settings("transfer_entropy"),
+        settings("transfer_entropy", surrogates=9),
+        settings("mutual_information"),
+    ]
+    assert _axes(SimpleNamespace(measures=measures)) == ("transfer_entropy", "mutual_information")
+    assert _axes(SimpleNamespace(measures=measures[:2])) == ("transfer_entropy", "transfer_entropy surrogates=9")
