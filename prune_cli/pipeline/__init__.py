@@ -1,6 +1,6 @@
 """The sentence that the program is: config -> data -> model -> score -> allocate -> select -> mask -> fine-tune -> record.
 
-job.py holds its beginning, batches.py, scoring.py, arrows.py and rounds.py its middle and record.py its end; commands/prune.py reads as the whole.
+job.py holds its beginning, batches.py, scoring.py, stages.py and iterative.py its middle and record.py its end; commands/prune.py reads as the whole.
 """
 
 from prune_cli.pipeline.batches import evaluation_batches, training_batches

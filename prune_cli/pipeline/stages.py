@@ -1,4 +1,4 @@
-"""The arrows: model, score, select, fine-tune. Each is one plain call."""
+"""The stages of a run: model, score, select, fine-tune. Each is one plain call."""
 
 from __future__ import annotations
 
