@@ -27,11 +27,11 @@ TIMES = 3  # the fastest of so many counts: the machine may be busy
 def finish(words: list[str], paths: Paths) -> int:
     """Make finished runs of all points. Returns how many."""
     planned = plan_sweep(words, paths)
-    for number, (name, (_, found)) in enumerate(planned.items()):
+    for number, (name, (_, plan)) in enumerate(planned.items()):
         folder = paths.runs / "prune" / name
         folder.mkdir(parents=True)
         accuracy = {"accuracy_last": 50 + number / 10, "accuracy_best": 60.0, "best_epoch": 3, "best_chosen_on": "test"}
-        write_manifest(folder, found | accuracy | {"seconds": 60.0, PACKED: True, "mask_digest": "0" * 64})
+        write_manifest(folder, plan.to_json() | accuracy | {"seconds": 60.0, PACKED: True, "mask_digest": "0" * 64})
     return len(planned)
 
 

@@ -102,7 +102,7 @@ def _trained(planned: Planned, paths: Paths) -> list[Trained]:
 
 def _titles(planned: Planned) -> list[str]:
     """What sets each point apart from the others; of a point alone, where its weights come from."""
-    identities = pd.json_normalize([found["identity"] for _, found in planned.values()])
+    identities = pd.json_normalize([dict(plan.identity) for _, plan in planned.values()])
     several = identities.columns[identities.astype(str).nunique(dropna=False) > 1].drop(
         "dataset.digest", errors="ignore"
     )

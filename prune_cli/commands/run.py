@@ -43,9 +43,9 @@ def _follow(request: RunRequest, folder: Path) -> dict[str, Any]:
     settings = pipeline.composer(paths).from_plain(request.config)
     job = pipeline.JobFactory(paths, argv=request.argv).job(settings)
     plan = pipeline.describe(job, request.kind, *pipeline.outline(job))
-    if plan["hash"] != folder.name:
+    if plan.hash != folder.name:
         raise PruneCliError(
             "data, weights or a plug-in have changed since this was planned", str(folder), "plan it again"
         )
-    note(pipeline.title(plan))
+    note(plan.title)
     return (train_once if request.kind == "train" else prune_once)(job, paths, wait=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_cli import pipeline
 from prune_cli.commands.table import remember, show_table, table
 from prune_cli.common.errors import ErrorParts
 from prune_cli.common.terminal import note, print_table
@@ -18,6 +17,7 @@ from prune_cli.report.table import Table
 from prune_cli.runs.artefacts import REQUEST, STATUS
 from prune_cli.runs.files import sweep_temporaries
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, read_status, state_of
 from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
 from prune_cli.sweeps.points import estimated_seconds
@@ -62,13 +62,13 @@ def _remember(planned: Planned, paths: Paths) -> None:
     """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
     sweep_temporaries(paths.results)
     clear(paths.runs / SCRATCH)
-    remember([found for _, found in planned.values()], paths)
+    remember([plan for _, plan in planned.values()], paths)
 
 
-def _tidy(folder: Path, found: dict[str, Any]) -> None:
+def _tidy(folder: Path, plan: RunPlan) -> None:
     """Remove what a run that died just after its last file has left."""
     if (folder / STATUS).exists():
-        with RunFolder(folder, found["identity"]).claimed(wait=True, resumable=True):
+        with RunFolder(folder, plan.identity).claimed(wait=True, resumable=True):
             pass
 
 
@@ -80,7 +80,7 @@ def _teller(planned: Planned, done: int) -> Tell:
         """One more has ended."""
         nonlocal ended
         ended += 1
-        title = pipeline.title(planned[folder.name][1])
+        title = planned[folder.name][1].title
         record = read_manifest(folder) if state == DONE else None
         came = f"test {record['accuracy_last']:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
         note(f"[{ended}/{len(planned)}] {title}: {came}")
@@ -94,9 +94,9 @@ def _reason(folder: Path) -> list[str]:
     return (status.failure if status else ErrorParts("it left no word")).lines(first="")
 
 
-def _failure(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _failure(plan: RunPlan, folder: Path) -> dict[str, Any]:
     logs = [line for log in LOGS if (folder / log).exists() for line in _lines(folder / log)[-TAIL:]]
-    return {"run": folder.name, "point": pipeline.title(found), "reason": _reason(folder), "log": logs}
+    return {"run": folder.name, "point": plan.title, "reason": _reason(folder), "log": logs}
 
 
 def _lines(path: Path) -> list[str]:
@@ -125,12 +125,12 @@ def preview(planned: Planned, paths: Paths) -> list[dict[str, Any]]:
     done = finished(paths.runs, "prune")
     return [
         {
-            "run": found["hash"] if job.weights.sha256 else None,  # known once the weights have been fetched
-            "point": pipeline.title(found),
-            "state": state_of(paths.runs / "prune" / found["hash"]) if job.weights.sha256 else PENDING,
-            "seconds": estimated_seconds(found, done.values()),
+            "run": plan.hash if job.weights.sha256 else None,  # known once the weights have been fetched
+            "point": plan.title,
+            "state": state_of(paths.runs / "prune" / plan.hash) if job.weights.sha256 else PENDING,
+            "seconds": estimated_seconds(plan, done.values()),
         }
-        for job, found in planned.values()
+        for job, plan in planned.values()
     ]
 
 

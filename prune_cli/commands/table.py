@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
@@ -19,6 +19,7 @@ from prune_cli.report.tables import table1, table2
 from prune_cli.runs.artefacts import SWEEP
 from prune_cli.runs.files import DamagedError, read_checksummed, write_checksummed
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.store import finished
 from prune_cli.training.recipe import Recipe
 
@@ -34,9 +35,9 @@ def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:
     return [done.get(point["hash"], point) for point in points]
 
 
-def remember(points: Sequence[Mapping[str, Any]], paths: Paths) -> None:
+def remember(plans: Iterable[RunPlan], paths: Paths) -> None:
     """Write which points the last sweep has."""
-    write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": points})
+    write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": [plan.to_json() for plan in plans]})
 
 
 def last_sweep(paths: Paths) -> list[dict[str, Any]] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from prune_cli import pipeline
-from prune_cli.execution.processes import by_processes, to_be_started
-from prune_cli.execution.run_once import run_once
+from prune_cli.execution.run_job import run_job
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.store import RunFolder
 
 
@@ -16,15 +16,11 @@ def train_once(job: pipeline.Job, paths: Paths, wait: bool = False) -> dict[str,
 
     wait: for another process that computes this run.
     """
-    plan = pipeline.describe(job, "train", *pipeline.outline(job))
-    folder = RunFolder.of(paths.runs, "train", plan["identity"])
-    if to_be_started(job):
-        return by_processes(job, folder, paths, "train")
-    return run_once(folder, lambda: _compute(job, paths, folder, plan), wait, job.ranks)
+    return run_job(job, paths, "train", _compute, wait)
 
 
-def _compute(job: pipeline.Job, paths: Paths, folder: RunFolder, plan: dict[str, Any]) -> dict[str, Any]:
+def _compute(job: pipeline.Job, paths: Paths, folder: RunFolder, plan: RunPlan) -> dict[str, Any]:
     model, _ = pipeline.build_model(job)
     pipeline.keep_data(job, paths)
-    rows = pipeline.train(job, model, {}, pipeline.title(plan), folder)
-    return pipeline.write_run(folder, job, model, {}, rows, plan)
+    rows = pipeline.train(job, model, {}, plan.title, folder)
+    return pipeline.write_run(folder, job, model, {}, rows, plan.to_json())

@@ -21,10 +21,10 @@ MIB = 2**20
 def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     """The composed config, the prunable tensors, what is kept of them, and whether the run is finished."""
     model, parameters = pipeline.outline(job)
-    found = pipeline.describe(job, "prune", model, parameters)
-    folder = RunFolder.of(paths.runs, "prune", found["identity"])
+    plan = pipeline.describe(job, "prune", model, parameters)
+    folder = RunFolder.of(paths.runs, "prune", plan.identity)
     known = job.weights.sha256 is not None
-    patterns, pruned = job.settings.model.prunable, found["prunable"] - found["kept"]
+    patterns, pruned = job.settings.model.prunable, plan.prunable - plan.kept
     weights, removed = job.target.zeroed(model, patterns, pruned)
     count = sum(p.numel() for p in weights.values())
     size = footprint(model, weights, count - removed, job.settings.recipe) | job.target.file_sizes(model, patterns)
@@ -33,10 +33,12 @@ def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     return {
         "config": job.settings.plain,
         "tensors": {name: list(p.shape) for name, p in parameters.items()},
-        **{key: found[key] for key in ("prunable", "kept", "parameters")},
-        "removal": found["removal"],
-        "removed_of_prunable": 1 - found["kept"] / found["prunable"],
-        "removed_of_all": removed / found["parameters"],
+        "prunable": plan.prunable,
+        "kept": plan.kept,
+        "parameters": plan.parameters,
+        "removal": plan.target,
+        "removed_of_prunable": 1 - plan.kept / plan.prunable,
+        "removed_of_all": removed / plan.parameters,
         "bytes": size,
         "run": str(folder.path) if known else None,
         "done": known and folder.manifest() is not None,

@@ -12,10 +12,11 @@ from prune_cli.config.schema import Point, Settings
 from prune_cli.models.registry import untrained
 from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.store import RunFolder
 from prune_cli.sweeps.points import SCRATCH, expand, references, with_grid
 
-Planned = dict[str, tuple[pipeline.Job, dict[str, Any]]]  # hash -> job and what tables need to know of it
+Planned = dict[str, tuple[pipeline.Job, RunPlan]]  # hash -> job and its plan
 
 
 def grid_settings(
@@ -73,7 +74,7 @@ def jobs_of(points: Iterable[Settings], paths: Paths, kind: str, fetch: bool = T
     planned: Planned = {}
     for settings in points:
         job = factory.job(settings)
-        found = pipeline.describe(job, kind, *factory.outline(job))
-        RunFolder.of(paths.runs, kind, found["identity"]).manifest()
-        planned.setdefault(found["hash"], (job, found))
+        plan = pipeline.describe(job, kind, *factory.outline(job))
+        RunFolder.of(paths.runs, kind, plan.identity).manifest()
+        planned.setdefault(plan.hash, (job, plan))
     return planned

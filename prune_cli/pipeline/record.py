@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,13 @@ from prune_cli.pipeline.job import Job, prune_identity, train_identity
 from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
+from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.store import RunFolder, write_manifest
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 
 
-def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> dict[str, Any]:
+def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> RunPlan:
     """What a plan and a table need to know of a run before it has run; the model may be on the meta device.
 
     Raises RequestError for a mask in a dense training run, SelectionError for a mask that does not exist.
@@ -36,36 +36,30 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> d
     identity = prune_identity(job) if kind == "prune" else train_identity(job)
     folder = RunFolder.of(Path(), kind, identity)
     prunable, kept, sparsity = _counts(job, parameters)
-    return {
-        "hash": folder.path.name,
-        "identity": folder.identity,
-        "smoke": settings.recipe.smoke,
-        "model": settings.model.name,
-        "model_title": settings.model.title,
-        "weights": job.weights.name,
-        "dataset": settings.dataset.name,
-        "dataset_title": settings.dataset.title,
-        "method": method,
-        "method_title": _method_title(job),
-        "removal": job.target.name,
-        "sparsity": sparsity,
-        "seed": settings.seed,
-        "prunable": prunable,  # of what the target removes
-        "kept": kept,
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
+    return RunPlan(
+        hash=folder.path.name,
+        identity=folder.identity,
+        smoke=settings.recipe.smoke,
+        model=settings.model.name,
+        model_title=settings.model.title,
+        weights=job.weights.name,
+        dataset=settings.dataset.name,
+        dataset_title=settings.dataset.title,
+        method=method,
+        method_title=_method_title(job),
+        removal=job.target.name,
+        sparsity=sparsity,
+        seed=settings.seed,
+        prunable=prunable,  # of what the target removes
+        kept=kept,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
 
 
 def _method_title(job: Job) -> str:
     named = {"mask": "Mask", "dense": "Dense"}.get(job.method) or job.settings.scorer.title
     kind = job.settings.control.kind
     return named if kind == "none" or job.method == "dense" else f"{named}, {kind}"
-
-
-def title(found: Mapping[str, Any]) -> str:
-    """A run in a few words."""
-    method = "dense" if found["method"] == "dense" else f"{found['method_title']}, {found['sparsity']:g} %"
-    return f"{found['model_title']} on {found['dataset_title']}, {method}, seed {found['seed']}"
 
 
 def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:

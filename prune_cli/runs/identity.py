@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
+
+from prune_cli.common.plain import Identity
 
 CODE = "_code"  # the end of a key that stands beside the name of a part
 
@@ -47,7 +49,7 @@ def code_beside(key: str, part: Any) -> dict[str, Any]:
     return {f"{key}{CODE}": {"name": part.name} | code} if code else {}
 
 
-def sources(identity: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def sources(identity: Identity) -> Iterator[tuple[str, str, str]]:
     """Kind, name and source_sha256 of each part of a run that was a plug-in's."""
     for kind in ("model", "dataset", "scorer"):
         part = identity.get(kind, {})
@@ -64,7 +66,7 @@ def _default(field: dataclasses.Field) -> Any:
     return field.default
 
 
-def run_hash(material: dict[str, Any]) -> str:
+def run_hash(material: Identity) -> str:
     """12 hex digits of the sha256 of the canonical JSON of `material`."""
     canonical = json.dumps(material, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

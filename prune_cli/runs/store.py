@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import Tensor
+from prune_cli.common.plain import Identity
 from prune_cli.common.terminal import note, note_once
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINTS, CONFIG, MANIFEST, OUTPUT_LOG, REQUEST, RUN_LOG, STATUS
 from prune_cli.runs.files import (
@@ -41,13 +42,13 @@ class RunFolder:
     """One run: its folder and the identity that gave the folder its name."""
 
     path: Path
-    identity: dict[str, Any]
+    identity: Identity
 
     @classmethod
-    def of(cls, runs_dir: Path, kind: str, identity: dict[str, Any]) -> RunFolder:
+    def of(cls, runs_dir: Path, kind: str, identity: Identity) -> RunFolder:
         """The folder that a run with this identity has, there or not."""
-        identity = {"kind": kind, **json.loads(json.dumps(identity))}
-        return cls(runs_dir / kind / run_hash(identity), identity)
+        named = {"kind": kind, **json.loads(json.dumps(identity))}
+        return cls(runs_dir / kind / run_hash(named), named)
 
     def manifest(self) -> dict[str, Any] | None:
         """The record of the finished run, or None. Raises if the folder holds another run's record."""

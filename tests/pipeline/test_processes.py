@@ -73,7 +73,7 @@ def test_a_record_tells_the_command_of_its_request_not_that_of_the_process(run: 
     point = Point({"recipe": "smoke", "scorer": "magnitude"}, {"model.weights": "random", "compute.device": "cpu"})
     job = JobFactory(Paths(), argv=typed).job(composer(Paths()).settings(point))
     plan = describe(job, "prune", *outline(job))
-    folder = Path("runs/prune") / plan["hash"]
+    folder = Path("runs/prune") / plan.hash
     ask(job, folder, Paths())
     assert read_request(folder).argv == typed
     answer = run("run", str(folder), "--json")
