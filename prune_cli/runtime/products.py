@@ -1,0 +1,151 @@
+"""The products of a sparse layer with its activations: compiled kernels, else torch's CSR matrices, else dense ones.
+
+All three compute in the type of the values (float32 or float64) on the CPU: Y = X Wᵀ + b; from the gradient of Y those of
+X (G W), of the survivors (Gᵀ X, at their places alone) and of b (Σ G over tokens).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import NamedTuple
+
+from prune_cli.common.lazy import Tensor, torch
+from prune_cli.runtime import kernels
+from prune_cli.runtime.layout import Layout, empty, grouped
+from prune_cli.runtime.pattern import Pattern
+
+
+class Wanted(NamedTuple):
+    """Which gradients a backward pass has to find."""
+
+    x: bool
+    values: bool
+    bias: bool
+
+
+class Gradients(NamedTuple):
+    """What a backward pass has found; None for what is not wanted."""
+
+    x: Tensor | None
+    values: Tensor | None
+    bias: Tensor | None
+
+
+class Products(ABC):
+    """One way to compute the products. Activations are (groups, tokens, features), tokens at least one."""
+
+    @abstractmethod
+    def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, features_first: bool) -> Tensor:
+        """Y, features first in memory where that is wanted and can be had."""
+
+    @abstractmethod
+    def backward(self, pattern: Pattern, values: Tensor, x: Tensor, y_gradient: Tensor, wanted: Wanted) -> Gradients:
+        """The gradients that are wanted, None for the others; that of x lies in memory as x does."""
+
+
+class KernelProducts(Products):
+    """By the compiled kernels."""
+
+    def __init__(self, loaded: kernels.Kernels):
+        self._kernels = loaded
+        self.title = f"compiled kernels, {loaded.instructions}"
+
+    def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, features_first: bool) -> Tensor:
+        """As Products.forward."""
+        y = empty(x, pattern.rows, features_first)
+        self._kernels.forward(pattern, values, bias, x, y)
+        return y
+
+    def backward(self, pattern: Pattern, values: Tensor, x: Tensor, y_gradient: Tensor, wanted: Wanted) -> Gradients:
+        """As Products.backward."""
+        layout = Layout.of(x)
+        of_x = empty(x, pattern.columns, layout is not None and layout.features_first) if wanted.x else None
+        of_values = torch.empty_like(values) if wanted.values else None
+        of_bias = values.new_empty(pattern.rows) if wanted.bias else None
+        self._kernels.backward(pattern, values, x, grouped(y_gradient), of_x, of_values, of_bias)
+        return Gradients(of_x, of_values, of_bias)
+
+
+class MatrixProducts(Products):
+    """By torch: the products with W are those of a CSR matrix where `sparse`, else of a dense one made for the moment."""
+
+    def __init__(self, sparse: bool):
+        self._sparse = sparse
+        self.title = "torch's CSR matrices" if sparse else "dense matrices"
+
+    def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, features_first: bool) -> Tensor:  # noqa: ARG002
+        """As Products.forward; tokens first always."""
+        y_TO = _product(_matrix(pattern, values, self._sparse), x.reshape(-1, pattern.columns))
+        y_TO = y_TO if bias is None else y_TO + bias
+        return y_TO.reshape(*x.shape[:-1], pattern.rows)
+
+    def backward(self, pattern: Pattern, values: Tensor, x: Tensor, y_gradient: Tensor, wanted: Wanted) -> Gradients:
+        """As Products.backward."""
+        g_TO, x_TI = y_gradient.reshape(-1, pattern.rows), x.reshape(-1, pattern.columns)
+        of_x = None
+        if wanted.x:
+            of_x = _product(_transposed(pattern, values, self._sparse), g_TO).reshape(x.shape)
+        of_values = self._at_survivors(pattern, values, g_TO, x_TI) if wanted.values else None
+        return Gradients(of_x, of_values, g_TO.sum(0) if wanted.bias else None)
+
+    def _at_survivors(self, pattern: Pattern, values: Tensor, g_TO: Tensor, x_TI: Tensor) -> Tensor:
+        if not self._sparse:
+            return (g_TO.t() @ x_TI).reshape(-1)[pattern.flat]
+        places = _matrix(pattern, torch.zeros_like(values), sparse=True)
+        return torch.sparse.sampled_addmm(places, g_TO.t().contiguous(), x_TI.contiguous(), beta=0.0).values()
+
+
+def _product(matrix: Tensor, x_TF: Tensor) -> Tensor:
+    """X Mᵀ."""
+    return (matrix @ x_TF.t()).t()
+
+
+def _matrix(pattern: Pattern, values: Tensor, sparse: bool) -> Tensor:
+    if not sparse:
+        return pattern.dense(values)
+    return _csr(pattern.row_starts, pattern.columns_of_rows, values, (pattern.rows, pattern.columns))
+
+
+def _transposed(pattern: Pattern, values: Tensor, sparse: bool) -> Tensor:
+    if not sparse:
+        return pattern.dense(values).t()
+    by_columns = values[torch.from_numpy(pattern.places)]
+    return _csr(pattern.column_starts, pattern.rows_of_columns, by_columns, (pattern.columns, pattern.rows))
+
+
+def _csr(starts, numbers, values: Tensor, shape: tuple[int, int]) -> Tensor:  # type: ignore[no-untyped-def]
+    index = torch.from_numpy(numbers.astype("int32"))
+    return torch.sparse_csr_tensor(torch.from_numpy(starts), index, values, shape, check_invariants=False)
+
+
+@cache
+def by_torch() -> Products:
+    """The best that torch alone has here: CSR where its CPU build multiplies and samples such matrices."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # CSR is in beta, says torch
+        try:
+            _try(MatrixProducts(sparse=True))
+        except (RuntimeError, NotImplementedError):  # e.g. built without MKL
+            return MatrixProducts(sparse=False)
+    return MatrixProducts(sparse=True)
+
+
+def _try(products: Products) -> None:
+    pattern, x = Pattern.of(torch.eye(2, dtype=torch.bool)), torch.ones(1, 1, 2)
+    y = products.forward(pattern, torch.ones(2), None, x, False)
+    products.backward(pattern, torch.ones(2), x, y, Wanted(True, True, False))
+
+
+@cache
+def best() -> Products:
+    """The fastest way that this machine has; a note of sparsify says which."""
+    loaded = kernels.load()
+    return by_torch() if loaded is None else KernelProducts(loaded)
+
+
+def products_for(pattern: Pattern) -> Products:
+    """The fastest way for this weight: the kernels number rows and columns with 16 bits."""
+    return best() if pattern.is_short else by_torch()
