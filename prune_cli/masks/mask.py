@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from prune_cli.common.errors import RequestError
+from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import Tensor, load_file, nn, torch
+from prune_cli.runs import compressed
 from prune_cli.runs.artefacts import MASK
 from prune_cli.runs.store import check_typed
 
@@ -39,11 +40,16 @@ def kept(mask: Mapping[str, Tensor]) -> int:
 
 
 def read(path: Path) -> Mask:
-    """The tensors of a mask.safetensors, all of them bool. Raises RequestError where it cannot be read or is no mask."""
+    """The mask in a compressed file (docs/format.md), or in a safetensors file of bool tensors, as older runs have it.
+
+    Raises RequestError where the file cannot be read or is no mask.
+    """
     hint = f"mask=runs/prune/HASH/{MASK}"
     check_typed(path)
     try:
-        mask = load_file(path)
+        mask = compressed.read(path).mask() if compressed.is_compressed(path) else load_file(path)
+    except PruneCliError as error:
+        raise RequestError(error.what, error.where or str(path), hint) from None
     except (OSError, SafetensorError) as error:
         raise RequestError(f"this mask cannot be read: {error}", str(path), hint) from None
     for name, keep in mask.items():

@@ -10,12 +10,13 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from prune_cli.common.errors import WeightsError
+from prune_cli.common.errors import PruneCliError, WeightsError
 from prune_cli.common.lazy import Tensor, load_file, nn, torch
 from prune_cli.common.random import seeded
 from prune_cli.models.prunable import classifier_names
 from prune_cli.models.registry import Model
 from prune_cli.models.sources import Weights
+from prune_cli.runs import compressed
 
 SHOWN = 3  # names listed in a message
 UNPICKLED = {".pt", ".pth"}
@@ -36,17 +37,23 @@ def build(model: Model, weights: Weights, num_classes: int, seed: int) -> nn.Mod
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a .pt/.pth file (weights only: no code in it is run)."""
+    """The tensors of a .safetensors file, compressed (docs/format.md) or plain, or of a .pt/.pth file.
+
+    Weights only: no code in a file is run. Raises WeightsError.
+    """
     try:
-        return _unpickled(path) if path.suffix in UNPICKLED else load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
+        if path.suffix in UNPICKLED:
+            return _unpickled(path)
+        return compressed.read(path).state_dict() if compressed.is_compressed(path) else load_file(path)
+    except (OSError, ValueError, SafetensorError, PruneCliError) as error:
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
     reason = str(error).strip().splitlines()[0]
+    what = reason if isinstance(error, PruneCliError) else f"these weights cannot be read: {reason}"
     hint = "fetch or write the file again: .safetensors, or .pt or .pth with nothing but tensors in it"
-    return WeightsError(f"these weights cannot be read: {reason}", str(path), hint)
+    return WeightsError(what, str(path), hint)
 
 
 def check(module: nn.Module, weights: Weights) -> None:
@@ -66,9 +73,11 @@ def _shapes(path: Path) -> dict[str, Shape]:
     if path.suffix in UNPICKLED:
         return _shapes_of(read(path))
     try:
+        if compressed.is_compressed(path):
+            return compressed.read(path).shapes
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, PruneCliError) as error:
         raise _unreadable(path, error) from None
 
 

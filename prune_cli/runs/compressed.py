@@ -90,6 +90,12 @@ class Compressed:
     others: Mapping[str, Tensor] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor, dense."""
+        dense = {name: tuple(tensor.shape) for name, tensor in self.others.items()}
+        return dense | {name: tensor.shape for name, tensor in self.pruned.items()}
+
     def state_dict(self) -> dict[str, Tensor]:
         """Every tensor, dense. Raises ValueError for a mask."""
         return {**self.others, **{name: tensor.dense() for name, tensor in self.pruned.items()}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from prune_cli import masks
 from prune_cli.common.errors import RequestError
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.layers import layer_table
+from prune_cli.runs.compressed import write_mask, write_model
 
 MASK = {"b": torch.tensor([[True, False, True], [False, False, True]]), "a": torch.tensor([True, False])}
 
@@ -57,12 +59,36 @@ def test_a_mask_that_does_not_fit_is_refused_by_name(tmp_path: Path, tensors: di
         mask_files.load(tmp_path / "mask.safetensors", parameters)
 
 
-def test_a_truncated_mask_is_refused(tmp_path: Path) -> None:
+def test_a_mask_is_read_from_a_compressed_file_too_with_the_digest_that_it_had(tmp_path: Path) -> None:
+    write_mask(tmp_path / "mask.safetensors", MASK)
+    values = {name: keep.float() for name, keep in MASK.items()}
+    write_model(tmp_path / "model.safetensors", values | {"bias": torch.ones(3)}, MASK)
+    for name in ("mask.safetensors", "model.safetensors"):
+        found = mask_files.read(tmp_path / name)
+        assert all(torch.equal(found[part], keep) for part, keep in MASK.items())
+        assert masks.digest(found) == masks.digest(MASK)
+
+
+def write_bool(path: Path, mask: masks.Mask) -> None:
+    save_file(mask, path)
+
+
+@pytest.mark.parametrize("write", [write_bool, write_mask])
+def test_a_truncated_mask_is_refused(tmp_path: Path, write: Callable[[Path, masks.Mask], None]) -> None:
     path = tmp_path / "mask.safetensors"
-    save_file(MASK, path)
+    write(path, MASK)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(RequestError, match="cannot be read"):
         mask_files.read(path)
+
+
+def test_a_damaged_compressed_mask_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.safetensors"
+    write_mask(path, MASK)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(RequestError, match="sha256") as caught:
+        mask_files.read(path)
+    assert len(caught.value.lines()) == 3
 
 
 def test_the_layer_table_counts_what_is_left_with_q_k_and_v_apart() -> None:

@@ -21,6 +21,7 @@ from prune_cli.models.sources import Weights, locate, origin, packaged_file
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.models.weights import build, check, read, restore
+from prune_cli.runs.compressed import write_mask, write_model
 from prune_cli.runs.files import sha256, write_json
 
 ARCH = "vit_tiny_patch16_224"
@@ -51,6 +52,27 @@ def refused(path: Path) -> str:
         said.add(caught.value.what)
     (what,) = said
     return what
+
+
+def test_compressed_weights_are_those_that_were_written_and_a_mask_or_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    module, path = ViTMicro("random").build(10), tmp_path / "model.safetensors"
+    mask = {"blocks.0.mlp.fc1.weight": torch.rand(512, 128) < 0.1}
+    with torch.no_grad():
+        module.get_parameter("blocks.0.mlp.fc1.weight").mul_(mask["blocks.0.mlp.fc1.weight"])
+    write_model(path, module.state_dict(), mask)
+    fresh = ViTMicro("random").build(10)
+    restore(fresh, path)
+    assert all(same(module, fresh).values())
+    build(ViTMicro(str(path)), locate(ViTMicro(str(path))), 10, 0)
+    check(outlined(), locate(ViTMicro(str(path))))
+    write_mask(path, mask)
+    with pytest.raises(WeightsError, match="a mask has no values"):
+        built(str(path))
+    write_model(path, module.state_dict() | {"head.bias": torch.zeros(7)}, mask)
+    with pytest.raises(WeightsError, match=r"1 of another shape: head\.bias"):
+        restore(fresh, path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    assert "it does not fit its own sha256" in refused(path)
 
 
 @pytest.fixture(scope="module")
