@@ -16,8 +16,10 @@ from pathlib import Path
 
 from prune_cli.data.registry import datasets
 from prune_cli.execution.grid import plan_sweep
+from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import PACKED, write_manifest
+from prune_cli.runs.record import RunRecord
+from prune_cli.runs.store import write_record
 
 MANY = ["scorer=magnitude,snip,random,grasp,snip_magnitude", "sparsity=range(50,100,2)", "seed=0,1,2,3"]
 DONE = ["scorer=magnitude,snip,random,grasp,snip_magnitude", "sparsity=90,92,95,98", "seed=0,1,2,3,4"]
@@ -27,11 +29,25 @@ TIMES = 3  # the fastest of so many counts: the machine may be busy
 def finish(words: list[str], paths: Paths) -> int:
     """Make finished runs of all points. Returns how many."""
     planned = plan_sweep(words, paths)
-    for number, (name, (_, plan)) in enumerate(planned.items()):
+    for number, (name, (job, plan)) in enumerate(planned.items()):
         folder = paths.runs / "prune" / name
         folder.mkdir(parents=True)
-        accuracy = {"accuracy_last": 50 + number / 10, "accuracy_best": 60.0, "best_epoch": 3, "best_chosen_on": "test"}
-        write_manifest(folder, plan.to_json() | accuracy | {"seconds": 60.0, PACKED: True, "mask_digest": "0" * 64})
+        record = RunRecord(
+            **vars(plan),
+            accuracy_last=50 + number / 10,
+            accuracy_best=60.0,
+            best_epoch=3,
+            best_chosen_on="test",
+            config=job.settings.plain,
+            mask_digest="0" * 64,
+            images={},
+            data_digest=job.data_digest,
+            weights_sha256=job.weights.sha256,
+            provenance=provenance(job.device, job.argv),
+            seconds=60.0,
+            packed=True,
+        )
+        write_record(folder, record)
     return len(planned)
 
 

@@ -33,4 +33,4 @@ def prune(
         plan = plan_run(job, paths)
         return Output(plan, lambda: show_plan(plan))
     record = complete(job, paths)
-    return Output(record, lambda: show_runs([record], paths.runs))
+    return Output(record.to_json(), lambda: show_runs([record], paths.runs))

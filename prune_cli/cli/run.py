@@ -28,4 +28,4 @@ def run(folder: RunFolder) -> Output:
     from prune_cli.commands.run import run as follow
 
     record = follow(folder)
-    return Output(record, lambda: print(f"{record['hash']}  test {record['accuracy_last']:.2f} %"))
+    return Output(record.to_json(), lambda: print(f"{record.hash}  test {record.accuracy_last:.2f} %"))

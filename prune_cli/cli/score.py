@@ -24,4 +24,4 @@ def score(words: Words = None, *, paths: Annotated[Paths, RUNS, DATA, CONFIGS, P
     from prune_cli.commands.score import show_layers
 
     record, folder = find_scores(job, paths)
-    return Output(record, lambda: show_layers(record, folder))
+    return Output(record.to_json(), lambda: show_layers(record, folder))

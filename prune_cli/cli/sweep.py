@@ -54,6 +54,10 @@ def sweep(
         return Output({"points": points}, lambda: sweeps.show_preview(points))
     outcome = sweeps.sweep(planned, paths, starts, fail_fast)
     tables = sweeps.tables(paths)
-    made = {"runs": outcome.records, "failed": outcome.failed, **{t.name: t.as_json() for t in tables}}
+    made = {
+        "runs": [record.to_json() for record in outcome.records],
+        "failed": outcome.failed,
+        **{t.name: t.as_json() for t in tables},
+    }
     code = INTERRUPTED if outcome.stopped else 1 if outcome.failed else 0
     return Output(made, lambda: sweeps.show_sweep(outcome, tables, paths), code)

@@ -28,4 +28,4 @@ def train(
     from prune_cli.execution.run_once import show_runs
 
     record = complete(job, paths, export)
-    return Output(record, lambda: show_runs([record], paths.runs))
+    return Output(record.to_json(), lambda: show_runs([record], paths.runs))

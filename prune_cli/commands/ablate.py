@@ -21,6 +21,7 @@ from prune_cli.runs.artefacts import ABLATION, CLAIMS, CURVES, MANIFEST
 from prune_cli.runs.files import write_csv, write_json
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import AblationRecord
 from prune_cli.runs.store import RunFolder
 
 BASELINES = ("activation_variance", "weight_norm")  # measures without a source, beside those of information
@@ -96,7 +97,7 @@ def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.
     identity |= {"draws": ablation.DRAWS, "fractions": list(ablation.FRACTIONS)}
     identity |= {"steps": probe.STEPS, "step_draws": ablation.TUNED_DRAWS}
     folder = RunFolder.of(paths.runs, "ablate", identity)
-    run_once(folder, lambda: _measure(jobs, paths, folder))
+    run_once(folder, AblationRecord, lambda: _measure(jobs, paths, folder))
     about: dict[str, Any] = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     return {
         name: pd.read_csv(folder.path / f"{name}.csv", keep_default_na=False).assign(**about, run=folder.path.name)
@@ -104,16 +105,21 @@ def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.
     }
 
 
-def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> dict[str, Any]:
+def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> AblationRecord:
     model, values = opened(jobs, paths)
     test = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     training = Probe.of(model, pipeline.training_batches(jobs[0], "ablation", probe.STEPS, probe.STEP_CLIPS))
     write_csv(folder.path / f"{ABLATION}.csv", ablation.single(test, values))
     seed = jobs[0].settings.seed
     write_csv(folder.path / f"{CURVES}.csv", ablation.curves(test, values, seed, training=training))
-    record: dict[str, Any] = {"hash": folder.path.name, "identity": folder.identity, "config": jobs[0].settings.plain}
-    record |= {"weights_sha256": jobs[0].weights.sha256, **provenance(jobs[0].device, jobs[0].argv)}
-    write_json(folder.path / MANIFEST, record)
+    record = AblationRecord(
+        hash=folder.path.name,
+        identity=folder.identity,
+        config=jobs[0].settings.plain,
+        weights_sha256=jobs[0].weights.sha256,
+        provenance=provenance(jobs[0].device, jobs[0].argv),
+    )
+    write_json(folder.path / MANIFEST, record.to_json())
     return record
 
 

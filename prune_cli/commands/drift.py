@@ -22,6 +22,7 @@ from prune_cli.report.figures import Panel, density, draw, reach
 from prune_cli.runs.artefacts import DRIFT_FIGURE, DRIFT_TABLE, MODEL
 from prune_cli.runs.files import write_csv
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import RunRecord
 from prune_cli.runs.store import tensors_of
 
 TITLED = ("model.name", "model.weights", "dataset.name")  # parts of an identity that have a title
@@ -33,7 +34,7 @@ class Trained:
     """A point whose training is finished: its job, its record, its model file, and what sets it apart from the others."""
 
     job: pipeline.Job
-    record: dict[str, Any]
+    record: RunRecord
     model: Path
     title: str
 
@@ -96,7 +97,7 @@ def _trained(planned: Planned, paths: Paths) -> list[Trained]:
     for number, ((job, _), title) in enumerate(zip(planned.values(), _titles(planned), strict=True), start=1):
         note(f"[{number}/{len(planned)}] {title}")
         record = train_once(job, paths)
-        points.append(Trained(job, record, paths.runs / "train" / record["hash"] / MODEL, title))
+        points.append(Trained(job, record, paths.runs / "train" / record.hash / MODEL, title))
     return points
 
 
@@ -131,8 +132,8 @@ def _measured(point: Trained) -> pd.DataFrame:
     """The rows of one point, each with what the point is."""
     table = measure(point.pairs(), pipeline.outline(point.job)[1])
     known = ("model", "dataset", "seed", "smoke", "accuracy_last")
-    about = {"run": point.record["hash"], "point": point.title, "weights": point.job.weights.name}
-    about |= {key: point.record[key] for key in known}
+    about = {"run": point.record.hash, "point": point.title, "weights": point.job.weights.name}
+    about |= {key: getattr(point.record, key) for key in known}
     return pd.DataFrame([about] * len(table)).join(table)
 
 
@@ -142,7 +143,7 @@ def _reach(point: Trained) -> float:
 
 
 def _panel(point: Trained, limit: float, table: pd.DataFrame) -> Panel:
-    row = table[(table.run == point.record["hash"]) & (table.tensor == PRUNABLE)].iloc[0]
+    row = table[(table.run == point.record.hash) & (table.tensor == PRUNABLE)].iloc[0]
     stay, moved = f"{100 * row.share_within_1pct:.1f} % stay", f"‖Δ‖/‖x‖ = {row.relative_l2:.2f}"
     caption = f"{stay},  r = {row.correlation:.3f},  {moved}"
     return Panel(point.title, caption, density(point.prunable(), limit))
@@ -150,10 +151,9 @@ def _panel(point: Trained, limit: float, table: pd.DataFrame) -> Panel:
 
 def _heading(points: list[Trained]) -> str:
     """Models and datasets, each once, and what the word in the captions means."""
-    names = [
-        ", ".join(dict.fromkeys(point.record[f"{part}_title"] for point in points)) for part in ("model", "dataset")
-    ]
-    smoke = " [smoke]" if any(point.record["smoke"] for point in points) else ""
+    titles = [(point.record.model_title, point.record.dataset_title) for point in points]
+    names = [", ".join(dict.fromkeys(titles_of_part)) for titles_of_part in zip(*titles, strict=True)]
+    smoke = " [smoke]" if any(point.record.smoke for point in points) else ""
     return f"{' on '.join(names)}{smoke}: prunable weights\nstay: moved by less than 1 % of their tensor's std"
 
 

@@ -25,7 +25,7 @@ def evaluate(run: str, paths: Paths) -> dict[str, Any]:
         "images": measured.images,
         "loss": measured.loss,
         "accuracy": measured.accuracy,
-        "accuracy_recorded": found.record["accuracy_last"],
+        "accuracy_recorded": found.record.accuracy_last,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.commands.prune import prune_once
@@ -13,17 +12,18 @@ from prune_cli.execution.dense_training import train_once
 from prune_cli.execution.run_once import record_failure
 from prune_cli.runs.artefacts import REQUEST
 from prune_cli.runs.files import DamagedError
+from prune_cli.runs.record import RunRecord
 from prune_cli.runs.run_request import RunRequest, read_request
 from prune_cli.runs.status import held
-from prune_cli.runs.store import read_manifest
+from prune_cli.runs.store import read_record
 
 
-def run(folder: Path) -> dict[str, Any]:
+def run(folder: Path) -> RunRecord:
     """Do what the request in the folder asks for, going on where an earlier process stopped. Returns the record.
 
     Raises RequestError where there is no request, PruneCliError where data or weights are no longer what was planned.
     """
-    if (found := read_manifest(folder)) is not None:
+    if (found := read_record(folder, RunRecord)) is not None:
         return found
     try:
         request = read_request(folder)
@@ -38,7 +38,7 @@ def run(folder: Path) -> dict[str, Any]:
         raise
 
 
-def _follow(request: RunRequest, folder: Path) -> dict[str, Any]:
+def _follow(request: RunRequest, folder: Path) -> RunRecord:
     paths = request.paths
     settings = pipeline.composer(paths).from_plain(request.config)
     job = pipeline.JobFactory(paths, argv=request.argv).job(settings)

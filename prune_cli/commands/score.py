@@ -10,6 +10,7 @@ from prune_cli.common.lazy import pd
 from prune_cli.common.terminal import print_table
 from prune_cli.runs.artefacts import LAYERS, UNITS
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import ScoreRecord
 
 SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.csv that are printed
 
@@ -17,17 +18,17 @@ SHOWN = ("tensor", "size", "q01", "median", "q99", "max")  # columns of layers.c
 EXTREMES = 8  # units printed from either end
 
 
-def score(job: pipeline.Job, paths: Paths) -> tuple[dict[str, Any], Path]:
+def score(job: pipeline.Job, paths: Paths) -> tuple[ScoreRecord, Path]:
     """Score the prunable weights unless this scoring run is finished already. Returns its record and folder."""
     model, _ = pipeline.build_model(job)
     pipeline.keep_data(job, paths)
     _, record = pipeline.find_scores(job, model, paths)
-    return record, paths.runs / "score" / record["hash"]
+    return record, paths.runs / "score" / record.hash
 
 
-def show_layers(record: dict[str, Any], folder: Path) -> None:
+def show_layers(record: ScoreRecord, folder: Path) -> None:
     """Print the spread of the scores, a row a tensor; of units the extremes."""
-    title = f"{record['scorer']}: {record['seconds']:.1f} s over {record['images']} images or clips, {folder}"
+    title = f"{record.scorer}: {record.seconds:.1f} s over {record.images} images or clips, {folder}"
     if (folder / UNITS).exists():
         units = pd.read_csv(folder / UNITS).sort_values("value", ascending=False)
         ends = pd.concat([units.head(EXTREMES), units.tail(EXTREMES)]).drop_duplicates("unit")

@@ -40,14 +40,14 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         "parameters": _parameters(small),
         "bytes_before": (found.folder / MODEL).stat().st_size,
         "bytes": to.stat().st_size,
-        "accuracy_recorded": found.record["accuracy_last"],
+        "accuracy_recorded": found.record.accuracy_last,
         "accuracy": evaluate(small, test, precision).accuracy,
         "largest_difference": difference,
         "file": str(to),
     }
     card = found.target.card(found.job.settings, len(found.job.splits.classes))
     write_json(to.with_suffix(".json"), result | card | {"sha256": sha256(to)})
-    note(f"to use it: {found.target.usage(found.record['model'], mask, str(to))}")
+    note(f"to use it: {found.target.usage(found.record.model, mask, str(to))}")
     return result
 
 
@@ -64,7 +64,7 @@ def _words(values: dict[str, Any]) -> str:
 
 
 def _check(found: StoredRun) -> None:
-    why = "nothing was removed" if found.record["method"] == "dense" else found.target.no_smaller
+    why = "nothing was removed" if found.record.method == "dense" else found.target.no_smaller
     if why is not None:
         hint = "a run of units with removal=recurrence, or of a ViT with removal=heads"
         raise RequestError(f"this run leaves no smaller model: {why}", str(found.folder), hint)

@@ -18,8 +18,9 @@ from prune_cli.runs.artefacts import REQUEST, STATUS
 from prune_cli.runs.files import sweep_temporaries
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.plan import RunPlan
+from prune_cli.runs.record import RunRecord
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, read_status, state_of
-from prune_cli.runs.store import LOGS, RunFolder, finished, read_manifest
+from prune_cli.runs.store import LOGS, RunFolder, finished, read_record
 from prune_cli.sweeps.points import estimated_seconds
 from prune_cli.sweeps.runner import Starts, Tell, clear, run_all
 
@@ -30,7 +31,7 @@ TAIL = 5  # lines of a failed run's log that are shown
 class Outcome:
     """What came of a sweep: the records of the finished runs, what failed and why, and whether it was stopped."""
 
-    records: list[dict[str, Any]]
+    records: list[RunRecord]
     failed: list[dict[str, Any]]
     stopped: bool
 
@@ -52,7 +53,7 @@ def sweep(planned: Planned, paths: Paths, launcher: Starts, fail_fast: bool = Fa
         [folders[name] for name in waiting], launcher, paths.runs / SCRATCH, fail_fast, tell
     )
     update_runs_csv(paths)
-    records = [record for folder in folders.values() if (record := read_manifest(folder)) is not None]
+    records = [record for folder in folders.values() if (record := read_record(folder, RunRecord)) is not None]
     states = {name: state_of(folders[name]) for name in waiting}
     failed = [_failure(planned[name][1], folders[name]) for name, state in states.items() if state == FAILED]
     return Outcome(records, failed, stopped)
@@ -81,8 +82,8 @@ def _teller(planned: Planned, done: int) -> Tell:
         nonlocal ended
         ended += 1
         title = planned[folder.name][1].title
-        record = read_manifest(folder) if state == DONE else None
-        came = f"test {record['accuracy_last']:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
+        record = read_record(folder, RunRecord) if state == DONE else None
+        came = f"test {record.accuracy_last:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
         note(f"[{ended}/{len(planned)}] {title}: {came}")
 
     return tell

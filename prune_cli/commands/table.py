@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.command_line import typed_argv
@@ -24,7 +23,7 @@ from prune_cli.runs.store import finished
 from prune_cli.training.recipe import Recipe
 
 
-def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:
+def entries(paths: Paths, everything: bool = False) -> list[RunPlan]:
     """The points of the last sweep, with the records of those that are finished; or all finished runs."""
     done = finished(paths.runs, "prune")
     points = None if everything else last_sweep(paths)
@@ -32,7 +31,7 @@ def entries(paths: Paths, everything: bool = False) -> list[dict[str, Any]]:
         if not done:
             raise RequestError("there is no finished run", str(paths.runs), "prune-cli sweep experiment=demo")
         return list(done.values())
-    return [done.get(point["hash"], point) for point in points]
+    return [done.get(point.hash, point) for point in points]
 
 
 def remember(plans: Iterable[RunPlan], paths: Paths) -> None:
@@ -40,14 +39,14 @@ def remember(plans: Iterable[RunPlan], paths: Paths) -> None:
     write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": [plan.to_json() for plan in plans]})
 
 
-def last_sweep(paths: Paths) -> list[dict[str, Any]] | None:
+def last_sweep(paths: Paths) -> list[RunPlan] | None:
     """The points of the last sweep, or None where there was none. Raises DamagedError."""
     path = paths.results / SWEEP
     try:
-        return read_checksummed(path)["points"]
+        return [RunPlan.from_json(point) for point in read_checksummed(path)["points"]]
     except FileNotFoundError:
         return None
-    except (DamagedError, KeyError):
+    except (DamagedError, KeyError, TypeError, ValueError):
         hint = "the same sweep again writes it; --all shows all finished runs"
         raise DamagedError("the points of the last sweep are lost: their file is damaged", str(path), hint) from None
 
@@ -67,7 +66,7 @@ def table(
     """
     _check(number, method, percent, against)
     runs = entries(paths, everything)
-    recipes = _recipes() if len({repr(run["identity"]["recipe"]) for run in runs}) > 1 else None
+    recipes = _recipes() if len({repr(run.identity["recipe"]) for run in runs}) > 1 else None
     if number == 1:
         made = table1(runs, METHOD if against else method, percent, recipes)
     else:

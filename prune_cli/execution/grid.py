@@ -13,6 +13,7 @@ from prune_cli.models.registry import untrained
 from prune_cli.plugins import catalogue
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.plan import RunPlan
+from prune_cli.runs.record import RunRecord
 from prune_cli.runs.store import RunFolder
 from prune_cli.sweeps.points import SCRATCH, expand, references, with_grid
 
@@ -75,6 +76,6 @@ def jobs_of(points: Iterable[Settings], paths: Paths, kind: str, fetch: bool = T
     for settings in points:
         job = factory.job(settings)
         plan = pipeline.describe(job, kind, *factory.outline(job))
-        RunFolder.of(paths.runs, kind, plan.identity).manifest()
+        RunFolder.of(paths.runs, kind, plan.identity).record(RunRecord)
         planned.setdefault(plan.hash, (job, plan))
     return planned

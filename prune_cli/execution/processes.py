@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError
 from prune_cli.common.terminal import note
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import RunRecord
 from prune_cli.runs.run_request import RunRequest, write_request
 from prune_cli.runs.status import read_status
 from prune_cli.runs.store import RunFolder
@@ -29,7 +29,7 @@ def to_be_started(job: pipeline.Job) -> bool:
     return job.settings.compute.processes > job.ranks.world_size
 
 
-def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) -> dict[str, Any]:
+def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) -> RunRecord:
     """Start the processes of a run and wait for them; a finished run is not computed again. Returns its record.
 
     Raises what made the run fail, and KeyboardInterrupt where it was stopped.
@@ -37,7 +37,7 @@ def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) 
     from prune_cli.sweeps.launch import Launcher  # which needs the locks of a POSIX system
     from prune_cli.sweeps.runner import run_all
 
-    record = folder.manifest()
+    record = folder.record(RunRecord)
     if record is not None:
         note(f"this run is finished: {folder.path}")
         return record
@@ -45,10 +45,10 @@ def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) 
     stopped = run_all([folder.path], Launcher(), paths.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
     if stopped:
         raise KeyboardInterrupt
-    return folder.manifest() or _failed(folder.path)
+    return folder.record(RunRecord) or _failed(folder.path)
 
 
-def _failed(folder: Path) -> dict[str, Any]:
+def _failed(folder: Path) -> RunRecord:
     """Raise what the run's status says."""
     status = read_status(folder)
     if status is not None and status.reason is not None:

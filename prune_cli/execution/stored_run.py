@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import nn
+from prune_cli.common.plain import Identity
 from prune_cli.common.registry import Registry
 from prune_cli.config.schema import Settings
 from prune_cli.masks.allocate import Sparsity
@@ -18,7 +17,8 @@ from prune_cli.models.weights import restore
 from prune_cli.runs.artefacts import MASK, MODEL
 from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import find, part_of, read_manifest, tensors_of
+from prune_cli.runs.record import RunRecord
+from prune_cli.runs.store import find, parse_record, part_of, read_manifest, tensors_of
 from prune_cli.targets import Target, target_named
 
 
@@ -27,19 +27,14 @@ class StoredRun:
     """A finished run, opened: its folder, its record, its job without the files that it started from, and its model."""
 
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
     job: pipeline.Job
     model: nn.Module
 
     @property
     def target(self) -> Target:
         """What was removed, by its record; weights where nothing was."""
-        return target_of_record(self.record)
-
-
-def target_of_record(record: dict[str, Any]) -> Target:
-    """What a run removed; records older than other targets say nothing, and mean weights."""
-    return target_named(record.get("removal", "weights"))
+        return target_named(self.record.target)
 
 
 def open_run(run: str, paths: Paths) -> StoredRun:
@@ -50,17 +45,18 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     mask removed.
     """
     folder = find(paths.runs, run)
-    record = read_manifest(folder) or {}
-    if "accuracy_last" not in record:  # scores, or an ablation
+    manifest = read_manifest(folder) or {}
+    if "accuracy_last" not in manifest:  # of scores, or of an ablation
         raise RequestError("no model was stored in this run", str(folder), "a run of prune or train: ls runs/prune")
+    record = parse_record(RunRecord, manifest, folder)
     composer = pipeline.composer(paths)
-    check_plugins(record["identity"], folder)
-    settings = composer.from_plain(record["config"])
+    check_plugins(record.identity, folder)
+    settings = composer.from_plain(record.config)
     job = pipeline.JobFactory(paths).job(_without_files(settings))
-    if job.data_digest != record["data_digest"]:
+    if job.data_digest != record.data_digest:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
-    if record.get("input", now := pipeline.input_of(job)) != now:
-        hint = f"timm {record['versions']['timm']}, as the run had"
+    if record.input not in (None, pipeline.input_of(job)):
+        hint = f"timm {record.provenance.versions['timm']}, as the run had"
         raise PruneCliError("this timm prepares images otherwise than that of the run", str(folder), hint)
     pipeline.keep_data(job, paths)
     model, _ = pipeline.build_model(job)
@@ -69,7 +65,7 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     return StoredRun(folder, record, job, model)
 
 
-def check_plugins(identity: Mapping[str, Any], folder: Path) -> None:
+def check_plugins(identity: Identity, folder: Path) -> None:
     """Raise RequestError unless each part of the run that was a plug-in's is of the very file that is loaded now."""
     classes = {registry.kind: registry.classes for registry in Registry.all}
     for kind, name, source in sources(identity):
@@ -87,8 +83,8 @@ def _without_files(settings: Settings) -> Settings:
     return replace(settings, model=model, mask=None, sparsity=Sparsity(0.0))
 
 
-def _check_zeros(model: nn.Module, folder: Path, record: dict[str, Any]) -> None:
-    mask = {} if record["method"] == "dense" else tensors_of(folder, record, MASK)
-    for name, keep in target_of_record(record).weight_mask(model, mask).items():
+def _check_zeros(model: nn.Module, folder: Path, record: RunRecord) -> None:
+    mask = {} if record.method == "dense" else tensors_of(folder, record, MASK)
+    for name, keep in target_named(record.target).weight_mask(model, mask).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

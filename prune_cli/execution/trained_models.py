@@ -44,7 +44,7 @@ class TrainedModel:
         if self.scratch is None:
             return [self.factory.job(each) for each in self.measures]
         record = train_once(self.factory.job(self.scratch), paths)
-        weights = str(paths.runs / "train" / record["hash"] / MODEL)
+        weights = str(paths.runs / "train" / record.hash / MODEL)
         made, plains = pipeline.composer(paths), [each.plain for each in self.measures]
         trained = [made.from_plain(plain | {"model": plain["model"] | {"weights": weights}}) for plain in plains]
         return [self.factory.job(each) for each in trained]

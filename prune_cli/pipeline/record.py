@@ -19,7 +19,8 @@ from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.plan import RunPlan
-from prune_cli.runs.store import RunFolder, write_manifest
+from prune_cli.runs.record import RunRecord, ScoringCost
+from prune_cli.runs.store import RunFolder, write_record
 from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 
@@ -82,8 +83,8 @@ def input_of(job: Job) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
-def results(rows: list[Row]) -> dict[str, Any]:
-    """The accuracies (percent) that a record states: of the last epoch, and of the best under its own name."""
+def accuracies(rows: list[Row]) -> dict[str, Any]:
+    """The accuracies [%] that a RunRecord states: of the last epoch, and of the best under its own name."""
     best, split = best_row(rows)
     found = {
         "accuracy_last": rows[-1]["test_accuracy"],
@@ -97,32 +98,44 @@ def results(rows: list[Row]) -> dict[str, Any]:
 
 
 def write_run(
-    folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
-) -> dict[str, Any]:
-    """Write all files of a run, the manifest with their digests last. Returns the record."""
-    return job.ranks.run_on_main(lambda: _write(folder, job, model, mask, rows, record))
+    folder: RunFolder,
+    job: Job,
+    model: nn.Module,
+    mask: masks.Mask,
+    rows: list[Row],
+    plan: RunPlan,
+    scoring: ScoringCost | None = None,
+) -> RunRecord:
+    """Write all files of a run, the manifest with their digests last. Returns the record. scoring: what scoring took."""
+
+    def write() -> RunRecord:
+        """Write, in one process."""
+        _write_files(folder.path, job, model, mask, rows)
+        return write_record(folder.path, _record(job, mask, rows, plan, scoring))
+
+    return job.ranks.run_on_main(write)
 
 
-def _write(
-    folder: RunFolder, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row], record: dict[str, Any]
-) -> dict[str, Any]:
-    path = folder.path
+def _write_files(path: Path, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row]) -> None:
     write_yaml(path / CONFIG, job.settings.plain)
     write_csv(path / METRICS, pd.DataFrame(rows))
     write_csv(path / LAYERS, layer_table(job.target.weight_mask(model, mask)))
     write_tensors(path / MASK, mask)
     write_tensors(path / MODEL, model.state_dict())
-    record = record | results(rows) | {"config": job.settings.plain, "mask_digest": masks.digest(mask)}
-    record |= {"images": {name: len(split) for name, split in job.splits.named().items()}}
-    record |= {
-        "input": input_of(job),
-        "data_digest": job.data_digest,
-        "weights_sha256": job.weights.sha256,
-        **provenance(job.device, job.argv),
-    }
-    scoring = record.get("scoring") or {}
-    record |= {
-        "processes": job.ranks.world_size,
-        "seconds": sum(row["seconds"] for row in rows) + scoring.get("seconds", 0),
-    }
-    return write_manifest(path, record)
+
+
+def _record(job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring: ScoringCost | None) -> RunRecord:
+    return RunRecord(
+        **vars(plan),
+        scoring=scoring,
+        **accuracies(rows),
+        config=job.settings.plain,
+        mask_digest=masks.digest(mask),
+        images={name: len(split) for name, split in job.splits.named().items()},
+        input=input_of(job),
+        data_digest=job.data_digest,
+        weights_sha256=job.weights.sha256,
+        provenance=provenance(job.device, job.argv),
+        processes=job.ranks.world_size,
+        seconds=sum(row["seconds"] for row in rows) + (scoring.seconds if scoring else 0),
+    )

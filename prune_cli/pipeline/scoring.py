@@ -15,48 +15,49 @@ from prune_cli.runs.artefacts import LAYERS, SCORES, UNITS
 from prune_cli.runs.files import read_tensors, write_csv, write_tensors
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import RunFolder, digest_of, write_manifest
+from prune_cli.runs.record import ScoreRecord
+from prune_cli.runs.store import RunFolder, write_record
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.scorers.unit_scorer import ranked
 
 
-def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, dict[str, Any]]:
+def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, ScoreRecord]:
     """The scores of what the job's target has scored, and their record; taken from an earlier scoring run with the same identity if there is one."""
     folder = RunFolder.of(paths.runs, "score", score_identity(job))
     parameters = job.target.to_score(model, job.settings.model.prunable)
     with folder.claimed(wait=True):
-        record = folder.manifest()
+        record = folder.record(ScoreRecord)
         if record is None:
             record = _score(job, model, parameters, folder)
         else:
             note(f"scores taken from {folder.path}")
-        scores = read_tensors(folder.path / SCORES, digest_of(record, SCORES))
+        scores = read_tensors(folder.path / SCORES, record.digest(SCORES))
         device = device_for_float64(job.device)  # SynFlow's are of that type
         ordered = {name: scores[name].to(device) for name in parameters}  # the model's order breaks ties
         return ordered, record
 
 
-def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> dict[str, Any]:
+def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder) -> ScoreRecord:
     batches = scoring_batches(job)
     of_units = job.settings.scorer.measures_units
     name, measure = (UNITS, _measure_units) if of_units else (LAYERS, _scores_with_quantiles)
     scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
     check_no_nan(scores)
-    record = {
-        "hash": folder.path.name,
-        "identity": folder.identity,
-        "scorer": job.settings.scorer.name,
-        "images": batches.images,
-        "seconds": seconds,
-        "peak_memory_bytes": peak_memory(job.device),
-        "config": job.settings.plain,
-        **provenance(job.device, job.argv),
-    }
+    record = ScoreRecord(
+        hash=folder.path.name,
+        identity=folder.identity,
+        scorer=job.settings.scorer.name,
+        images=batches.images,
+        seconds=seconds,
+        peak_memory_bytes=peak_memory(job.device),
+        config=job.settings.plain,
+        provenance=provenance(job.device, job.argv),
+    )
     write_tensors(folder.path / SCORES, scores)
     write_csv(folder.path / name, table)
-    return write_manifest(folder.path, record)
+    return write_record(folder.path, record)
 
 
 def _scores_with_quantiles(

@@ -30,13 +30,12 @@ from prune_cli.runs.files import (
     write_tensors,
 )
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import ScoringCost
 from prune_cli.runs.store import RunFolder, digest_of
 from prune_cli.scorers import Parameters
 from prune_cli.training.checkpoint import Checkpointer
 from prune_cli.training.loop import Row, fine_tune
 from prune_cli.training.trackers import Tracking
-
-SCORING = ("images", "seconds", "peak_memory_bytes")  # what a run's record says of its scoring
 
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
@@ -59,7 +58,7 @@ def keep_data(job: Job, paths: Paths) -> None:
 
 def choose_mask(
     job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
-) -> tuple[masks.Mask, dict[str, Any] | None]:
+) -> tuple[masks.Mask, ScoringCost | None]:
     """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask.
 
     What was scored for is kept in the run's folder: a run that was stopped goes on with the same mask. Of several
@@ -76,7 +75,7 @@ def choose_mask(
 
 def _found_mask(
     job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
-) -> tuple[masks.Mask, dict[str, Any]]:
+) -> tuple[masks.Mask, ScoringCost]:
     found = _kept_mask(folder.path, parameters)
     if found is None:
         found = _scored_mask(job, model, paths)
@@ -85,27 +84,29 @@ def _found_mask(
     return mask if job.ranks.world_size == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
 
 
-def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, dict[str, Any]]:
+def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, ScoringCost]:
     if job.settings.scorer.rounds > 1:
         return _mask_in_rounds(job, model)
     found, record = find_scores(job, model, paths)
     scores = job.settings.control.control.scores(job.target.scores(model, found))
-    return masks.select(scores, **_selection(job)), {key: record[key] for key in ("hash", *SCORING)}
+    return masks.select(scores, **_selection(job)), record.cost
 
 
-def _keep_mask(folder: Path, mask: masks.Mask, scoring: dict[str, Any]) -> None:
+def _keep_mask(folder: Path, mask: masks.Mask, scoring: ScoringCost) -> None:
     write_tensors(folder / SCORED_MASK, mask)
-    write_checksummed(folder / SCORED, {"scoring": scoring, FILES: {SCORED_MASK: sha256(folder / SCORED_MASK)}})
+    write_checksummed(
+        folder / SCORED, {"scoring": scoring.to_json(), FILES: {SCORED_MASK: sha256(folder / SCORED_MASK)}}
+    )
 
 
-def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, dict[str, Any]] | None:
+def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, ScoringCost] | None:
     """The mask of an earlier attempt at this run, if it can be believed."""
     try:
         record = read_checksummed(folder / SCORED)
         check(folder / SCORED_MASK, digest_of(record, SCORED_MASK))
     except (FileNotFoundError, DamagedError):
         return None
-    return mask_files.load(folder / SCORED_MASK, parameters), record["scoring"]
+    return mask_files.load(folder / SCORED_MASK, parameters), ScoringCost.from_json(record["scoring"])
 
 
 def _selection(job: Job) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def _selection(job: Job) -> dict[str, Any]:
     }
 
 
-def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, dict[str, Any]]:
+def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, ScoringCost]:
     """The mask of a scorer that needs the sparsity: nothing of it is kept for other runs."""
     batches, scorer, target = scoring_batches(job), job.settings.scorer, job.target
     parameters = target.to_score(model, job.settings.model.prunable)
@@ -126,8 +127,8 @@ def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, dict[str, A
     note(f"{scorer.title} scores in {scorer.rounds} rounds")
     start = time.perf_counter()
     mask = find_mask(model, batches, parameters, scorer, **wanted)
-    took = (batches.images, time.perf_counter() - start, peak_memory(job.device))
-    return mask, dict(zip(SCORING, took, strict=True)) | {"rounds": scorer.rounds}
+    seconds, peak = time.perf_counter() - start, peak_memory(job.device)
+    return mask, ScoringCost(images=batches.images, seconds=seconds, peak_memory_bytes=peak, rounds=scorer.rounds)
 
 
 def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:

@@ -6,18 +6,21 @@ two runs (an option of the model or of the method, the weights, the recipe …) 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
+from math import nan
 from typing import Any
 
 from prune_cli.common.lazy import pd
+from prune_cli.common.plain import Identity
 from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
 from prune_cli.runs.artefacts import MODEL
-from prune_cli.runs.files import FILES
+from prune_cli.runs.plan import RunPlan
+from prune_cli.runs.record import RunRecord
 from prune_cli.targets import Target, target_named
 
-Entry = Mapping[str, Any]  # a record of a run, or the plan of one that has no accuracy yet
+Entry = RunPlan  # the record of a run, or the plan of one that has no accuracy yet
 RUN_COLUMNS = [  # of results/runs.csv
     *(
         "hash",
@@ -44,25 +47,25 @@ PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of
 
 
 def target_of_entry(entry: Entry) -> Target:
-    """What was removed; records older than other targets say nothing, and mean weights."""
-    return target_named(entry.get("removal", "weights"))
+    """What was removed, or is to be."""
+    return target_named(entry.target)
 
 
 def kept_of(entry: Entry, separator: str, kept_first: bool = False) -> str:
     """The numbers of what is prunable and of what is kept, with the noun where it is not weights: 6 → 3 units."""
-    counts = [human(entry["prunable"]), human(entry["kept"])]
+    counts = [human(entry.prunable), human(entry.kept)]
     return f"{separator.join(reversed(counts) if kept_first else counts)}{target_of_entry(entry).suffix}"
 
 
-def runs_table(records: Sequence[Entry]) -> pd.DataFrame:
+def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """results/runs.csv: a row a finished run. `settings` is what differs from the defaults besides the columns."""
     rows = [
         {
-            **record,
-            "control": _control(record["identity"]),
+            **record.to_json(),
+            "control": _control(record.identity),
             "removal": target_of_entry(record).name,
-            "settings": words(flat(_rest(record["identity"]) | {"scorer": _method(record["identity"])})),
-            "scoring_seconds": (record.get("scoring") or {}).get("seconds"),
+            "settings": words(flat(_rest(record.identity) | {"scorer": _method(record.identity)})),
+            "scoring_seconds": record.scoring.seconds if record.scoring else None,
         }
         for record in records
     ]
@@ -75,23 +78,23 @@ def frame(entries: Sequence[Entry], recipes: Recipes | None = None) -> pd.DataFr
     outcome: the same for runs that ended in the same weights; None where there is no accuracy. like_report: whether
     the report has numbers of such a run. recipes: what recipes are called in the labels.
     """
-    identities = [entry["identity"] for entry in entries]
+    identities = [entry.identity for entry in entries]
     table = pd.DataFrame(
         {
-            "hash": [entry["hash"] for entry in entries],
+            "hash": [entry.hash for entry in entries],
             "model": labels([_model_title(entry) for entry in entries], _models(entries)),
-            "dataset": labels([entry["dataset_title"] for entry in entries], [i["dataset"] for i in identities]),
-            "method": [entry["method"] for entry in entries],
+            "dataset": labels([entry.dataset_title for entry in entries], [i["dataset"] for i in identities]),
+            "method": [entry.method for entry in entries],
             "control": [_control(identity) for identity in identities],
-            "title": labels([entry["method_title"] for entry in entries], [_method(i) for i in identities]),
+            "title": labels([entry.method_title for entry in entries], [_method(i) for i in identities]),
             "settings": labels([""] * len(entries), [_rest(i, recipes) for i in identities]),
-            "sparsity": [float(entry["sparsity"]) for entry in entries],
-            "seed": [entry["seed"] for entry in entries],
+            "sparsity": [float(entry.sparsity) for entry in entries],
+            "seed": [entry.seed for entry in entries],
             "counts": [kept_of(entry, " → ") for entry in entries],
-            "prunable": [entry["prunable"] for entry in entries],
-            "kept": [entry["kept"] for entry in entries],
+            "prunable": [entry.prunable for entry in entries],
+            "kept": [entry.kept for entry in entries],
             "single_weights": [target_of_entry(entry).single_weights for entry in entries],
-            "accuracy": [float(entry.get("accuracy_last", "nan")) for entry in entries],
+            "accuracy": [entry.accuracy_last if isinstance(entry, RunRecord) else nan for entry in entries],
             "outcome": [_outcome(entry) for entry in entries],
             "like_report": [_like_report(entry) for entry in entries],
         }
@@ -101,18 +104,14 @@ def frame(entries: Sequence[Entry], recipes: Recipes | None = None) -> pd.DataFr
 
 def _outcome(entry: Entry) -> str | None:
     """The sha256 of the weights that a finished run ended with; its hash where the record is older than such digests."""
-    if "accuracy_last" not in entry:
-        return None
-    return entry.get(FILES, {}).get(MODEL, entry["hash"])
+    return (entry.digest(MODEL) or entry.hash) if isinstance(entry, RunRecord) else None
 
 
 def _like_report(entry: Entry) -> bool:
     """Whether the run prunes single weights of a pre-trained model by one ranking of all of them, and means something."""
-    pretrained = (
-        entry["weights"] == "hub" or entry["weights"].partition(":")[0] == "file"
-    )  # hub:TAG learnt from other images
-    plain = entry["identity"].get("sparsity", {}).keys() <= {"percent"} and _control(entry["identity"]) == "none"
-    return pretrained and plain and not entry["smoke"] and target_of_entry(entry).single_weights
+    pretrained = entry.weights == "hub" or entry.weights.partition(":")[0] == "file"  # hub:TAG learnt from other images
+    plain = entry.identity.get("sparsity", {}).keys() <= {"percent"} and _control(entry.identity) == "none"
+    return pretrained and plain and not entry.smoke and target_of_entry(entry).single_weights
 
 
 def human(count: int) -> str:
@@ -125,10 +124,10 @@ def human(count: int) -> str:
 def _models(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """The options of each entry's model. Packaged weights that are a dataset's own differ between datasets, which is no
     difference between models; two versions of one dataset's are."""
-    own = [entry["weights"] == f"packaged:{entry['dataset']}" for entry in entries]
-    models = [dict(entry["identity"]["model"]) for entry in entries]
+    own = [entry.weights == f"packaged:{entry.dataset}" for entry in entries]
+    models = [dict(entry.identity["model"]) for entry in entries]
     versions: dict[tuple[str, str], set[Any]] = {}
-    names = [(entry["model"], entry["dataset"]) for entry in entries]
+    names = [(entry.model, entry.dataset) for entry in entries]
     for name, model in compress(zip(names, models, strict=True), own):
         versions.setdefault(name, set()).add(model.get("weights"))
     for name, model in compress(zip(names, models, strict=True), own):
@@ -138,22 +137,22 @@ def _models(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def _model_title(entry: Entry) -> str:
-    scratch = " (from scratch)" if entry["weights"] == "random" else ""
-    return f"{entry['model_title']}{scratch}{' [smoke]' if entry['smoke'] else ''}"
+    scratch = " (from scratch)" if entry.weights == "random" else ""
+    return f"{entry.model_title}{scratch}{' [smoke]' if entry.smoke else ''}"
 
 
-def _method(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _method(identity: Identity) -> dict[str, Any]:
     """What makes the mask: the scorer without its seed, and the data it saw."""
     scorer = {key: value for key, value in identity.get("scorer", {}).items() if key != "seed"}
     extra = {key: identity[key] for key in ("scoring", "mask") if identity.get(key)}
     return scorer | extra
 
 
-def _control(identity: Mapping[str, Any]) -> str:
+def _control(identity: Identity) -> str:
     return identity.get("control", "none")
 
 
-def _rest(identity: Mapping[str, Any], recipes: Recipes | None = None) -> dict[str, Any]:
+def _rest(identity: Identity, recipes: Recipes | None = None) -> dict[str, Any]:
     """All of an identity but for model, dataset, method, sparsity and seed, the recipe by its name where there are any."""
     sparsity = {key: value for key, value in identity.get("sparsity", {}).items() if key != "percent"}
     recipe = identity["recipe"] if recipes is None else recipes.words(identity["recipe"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Self
 
 from prune_cli.common.plain import JsonObject
 
-IF_KNOWN = {"if_known": True}  # metadata of a field whose key is left out where its value is None
+IF_KNOWN = {"if_known": True}  # metadata of a field that has no key where its value is None
 LAST = IF_KNOWN | {"last": True}  # of one whose key stands behind those of all other fields
 
 
@@ -54,7 +54,7 @@ def _read(cls: type[JsonFields], rest: JsonObject) -> Iterator[tuple[str, Any]]:
         kind: type[JsonFields] | None = one.metadata.get("part")
         if kind is not None and one.metadata.get("inline"):
             yield one.name, kind(**dict(_read(kind, rest)))
-        elif one.name in rest or not one.metadata.get("if_known"):
+        elif one.name in rest or one.default is MISSING:
             value = rest.pop(one.name)
             yield one.name, value if kind is None or value is None else kind.from_json(value)
 

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import Tensor
-from prune_cli.common.plain import Identity
+from prune_cli.common.plain import Identity, JsonObject
 from prune_cli.common.terminal import note, note_once
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINTS, CONFIG, MANIFEST, OUTPUT_LOG, REQUEST, RUN_LOG, STATUS
 from prune_cli.runs.files import (
+    AGAIN,
     FILES,
     TEMPORARIES,
     DamagedError,
@@ -29,11 +30,13 @@ from prune_cli.runs.files import (
     write_checksummed,
 )
 from prune_cli.runs.identity import run_hash
+from prune_cli.runs.record import RunRecord, Stored
 from prune_cli.runs.status import lock_of, read_status
 
 LEFT_OVER = (REQUEST, CHECKPOINT, CHECKPOINTS, *TEMPORARIES, STATUS)  # of a finished run; the status goes last
 LOGS = (RUN_LOG, OUTPUT_LOG)  # still growing when the record is written
 PACKED = "packed"  # key of a record whose run was packed without its weights
+R = TypeVar("R", bound=Stored)
 MOMENT = 1.0  # seconds: whoever only asks who holds a run holds it for less
 
 
@@ -50,8 +53,13 @@ class RunFolder:
         named = {"kind": kind, **json.loads(json.dumps(identity))}
         return cls(runs_dir / kind / run_hash(named), named)
 
-    def manifest(self) -> dict[str, Any] | None:
-        """The record of the finished run, or None. Raises if the folder holds another run's record."""
+    def record(self, kind: type[R]) -> R | None:
+        """The record of the finished run, or None. Raises as `manifest` does, and DamagedError where a key is missing."""
+        value = self.manifest()
+        return None if value is None else parse_record(kind, value, self.path)
+
+    def manifest(self) -> JsonObject | None:
+        """What the finished run's manifest says, or None. Raises if the folder holds another run's."""
         record = read_manifest(self.path)
         if record is not None and record.get("identity") != self.identity:
             raise PruneCliError(
@@ -100,7 +108,12 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def write_manifest(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def write_record(folder: Path, record: R) -> R:
+    """Finish a run: `write_manifest` of its record. Returns the record as it is read again."""
+    return type(record).from_json(write_manifest(folder, record.to_json()))
+
+
+def write_manifest(folder: Path, record: Mapping[str, Any]) -> JsonObject:
     """Finish a run: write its record with the sha256 of every file in its folder, last of all. Returns the record."""
     aside = (*LEFT_OVER, *LOGS, ".*")  # an NFS server calls what was removed while it is still read .nfs…
     found = [path for path in sorted(folder.iterdir()) if not any(path.match(left) for left in aside)]
@@ -108,8 +121,24 @@ def write_manifest(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return write_checksummed(folder / MANIFEST, {**record, FILES: files})
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished run, or None where there is none. Raises DamagedError."""
+def read_record(folder: Path, kind: type[R]) -> R | None:
+    """The record of a finished run, or None where there is none. Raises DamagedError, also where a key is missing."""
+    value = read_manifest(folder)
+    return None if value is None else parse_record(kind, value, folder)
+
+
+def parse_record(kind: type[R], value: JsonObject, folder: Path) -> R:
+    """What a manifest in the folder says, as a record. Raises DamagedError that names a missing key."""
+    try:
+        return kind.from_json(value)
+    except KeyError as error:
+        raise DamagedError(f"this record has no {error.args[0]!r}", str(folder / MANIFEST), AGAIN) from None
+    except (TypeError, ValueError, AttributeError):
+        raise DamagedError("this record is none of a run", str(folder / MANIFEST), AGAIN) from None
+
+
+def read_manifest(folder: Path) -> JsonObject | None:
+    """What the manifest of a finished run says, or None where there is none. Raises DamagedError."""
     try:
         return read_checksummed(folder / MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
@@ -121,12 +150,12 @@ def digest_of(record: Mapping[str, Any], name: str) -> str | None:
     return record.get(FILES, {}).get(name)
 
 
-def part_of(folder: Path, record: Mapping[str, Any], name: str) -> Path:
+def part_of(folder: Path, record: Stored, name: str) -> Path:
     """A file of a finished run, checked. Raises DamagedError, or PruneCliError where the run was packed without it."""
-    if record.get(PACKED) and not (folder / name).exists():
+    if record.packed and not (folder / name).exists():
         hint = f"its {CONFIG} says how to make it again, under another --runs-dir"
         raise PruneCliError("this run is packed: it holds no weights", str(folder), hint)
-    check(folder / name, digest_of(record, name))
+    check(folder / name, record.digest(name))
     return folder / name
 
 
@@ -140,29 +169,32 @@ def check_typed(path: Path) -> None:
         check(path, digest_of(record, path.name))
 
 
-def tensors_of(folder: Path, record: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+def tensors_of(folder: Path, record: Stored, name: str) -> dict[str, Tensor]:
     """The tensors of a finished run's file. Raises as `part_of` does."""
     return read_tensors(part_of(folder, record, name))
 
 
-def finished(runs_dir: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """The records of all finished runs of one kind, by hash. A damaged one is named, once a command, and left out."""
+def finished(runs_dir: Path, kind: str) -> dict[str, RunRecord]:
+    """The records of all finished runs of one kind, prune or train, by hash.
+
+    A damaged one is named, once a command, and left out.
+    """
     folders = [path.parent for path in sorted((runs_dir / kind).glob("*/" + MANIFEST))]
     found = {folder.name: _sound(folder) for folder in folders}
     return {name: record for name, record in found.items() if record is not None}
 
 
-def _sound(folder: Path) -> dict[str, Any] | None:
+def _sound(folder: Path) -> RunRecord | None:
     """The record of a finished run; None, and a note, where it is damaged or does not belong in this folder."""
     try:
-        record = read_manifest(folder)
+        value = read_manifest(folder)
+        if value is not None and run_hash(value.get("identity", {})) != folder.name:
+            note_once(f"left out: {folder / MANIFEST}: this is the record of another run")
+            return None
+        return None if value is None else parse_record(RunRecord, value, folder)
     except DamagedError as error:
         note_once(f"left out: {error.where}: {error.what}")
         return None
-    if record is not None and run_hash(record.get("identity", {})) != folder.name:
-        note_once(f"left out: {folder / MANIFEST}: this is the record of another run")
-        return None
-    return record
 
 
 def find(runs_dir: Path, run: str) -> Path:

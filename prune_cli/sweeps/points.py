@@ -9,10 +9,10 @@ from operator import or_
 from statistics import median
 from typing import Any
 
-from prune_cli.common.plain import Identity
 from prune_cli.config.overrides import Axes
 from prune_cli.config.schema import Point
 from prune_cli.runs.plan import RunPlan
+from prune_cli.runs.record import RunRecord
 
 DENSE = Point({"sparsity": "dense"})
 SCRATCH = Point({"sparsity": "dense"}, {"model.weights": "random"})
@@ -44,20 +44,16 @@ def _without(point: Point, groups: tuple[str, ...]) -> Point:
     return Point(keep(point.choices), keep(point.values))
 
 
-def estimated_seconds(plan: RunPlan, done: Iterable[Mapping[str, Any]]) -> float | None:
+def estimated_seconds(plan: RunPlan, done: Iterable[RunRecord]) -> float | None:
     """How long a run will take: the median of the finished runs of the same model, dataset, recipe and precision.
 
     Images a second hardly depend on what is pruned. None where there is no such run.
     """
-    wanted = plan.model, plan.dataset, *_effort(plan.identity)
-    took = [
-        one["seconds"]
-        for one in done
-        if "seconds" in one and (one["model"], one["dataset"], *_effort(one["identity"])) == wanted
-    ]
+    wanted = _effort(plan)
+    took = [one.seconds for one in done if one.seconds is not None and _effort(one) == wanted]
     return median(took) if took else None
 
 
-def _effort(identity: Identity) -> tuple[Any, ...]:
-    """What decides how long a run of a model on a dataset takes."""
-    return identity["recipe"], identity["compute"]
+def _effort(plan: RunPlan) -> tuple[Any, ...]:
+    """What decides how long a run takes."""
+    return plan.model, plan.dataset, plan.identity["recipe"], plan.identity["compute"]

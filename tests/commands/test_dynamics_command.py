@@ -25,7 +25,8 @@ from prune_cli.execution.request import job_of
 from prune_cli.execution.trained_models import trained_models
 from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import finished
+from prune_cli.runs.record import ScoreRecord
+from prune_cli.runs.store import read_record
 from prune_cli.training.evaluate import evaluate
 from prune_cli.units.lyapunov import local_exponents, lstm_step, lyapunov
 from prune_cli.units.removal import gate_inputs, shrink, weight_mask
@@ -104,9 +105,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, built_data: Path) -> Made:
     (x, y), *_ = pipeline.evaluation_batches(job, "test")
     ((_, _, _, drawn),) = ablation.orders({}, UNITS, 0, 1)
     scores = {"random": drawn}
-    for record in finished(paths.runs, "score").values():
-        units = pd.read_csv(paths.runs / "score" / record["hash"] / "units.csv")  # as they were measured
-        values, name = torch.tensor(units.value.to_numpy()), record["scorer"]
+    for path in (paths.runs / "score").glob("*/manifest.json"):
+        record = read_record(path.parent, ScoreRecord)
+        assert record is not None
+        units = pd.read_csv(path.parent / "units.csv")  # as they were measured
+        values, name = torch.tensor(units.value.to_numpy()), record.scorer
         scores |= {name: -values, f"-{name}": values}
     table = pd.read_csv(paths.results / "dynamics.csv", keep_default_na=False)
     return Made(paths, table, (x, y), scores, file)

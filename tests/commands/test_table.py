@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import QUICK, Answer, everything_in
+from manifests import FIRST
 
-from prune_cli.report.entries import Entry
 from prune_cli.runs.identity import run_hash
 from prune_cli.runs.store import write_manifest
 
@@ -19,7 +19,7 @@ SMOKE = {"epochs": 1, "batch_size": 32, "smoke": True, "train_batches": 4, "test
 MICRO = {"epochs": 10, "min_lr": 1e-5, "warmup_epochs": 1, "warmup_lr": 1e-4}
 
 
-def finish(method: str, accuracy: float, percent: float = 98.0, seed: int = 0, recipe: Any = None) -> Entry:
+def finish(method: str, accuracy: float, percent: float = 98.0, seed: int = 0, recipe: Any = None) -> dict[str, Any]:
     """Leave the record of a finished run in the current folder."""
     identity = {
         "kind": "prune",
@@ -40,6 +40,7 @@ def finish(method: str, accuracy: float, percent: float = 98.0, seed: int = 0, r
         **{"method_title": {"snip_magnitude": "Ours", "random": "Random"}.get(method, method.upper())},
         **{"sparsity": percent, "seed": seed, "prunable": 1000, "kept": 1000 - round(10 * percent)},
         **{"parameters": 2000, "accuracy_last": accuracy, "accuracy_best": accuracy},
+        **FIRST,
     }
     folder = Path("runs/prune") / name
     folder.mkdir(parents=True)

@@ -30,7 +30,7 @@ TABLES = {
     "labels": table2([entry("snip_magnitude", 90.0, model_title="a_b^c"), entry("grasp", 1.0, scorer={"alpha": 0.1})]),
     "beside the report": against_report(table1(report_row())),
     "beside the report, Table 2": against_report(table2(table2_row("imagenet1k"))),
-    "units": table1([entry("random", 40.0) | {"removal": "recurrence"}]),
+    "units": table1([entry("random", 40.0, removal="recurrence")]),
     "specials": odd(),
 }
 

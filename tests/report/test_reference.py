@@ -70,7 +70,7 @@ def test_what_the_report_has_not_run_is_not_set_beside_its_numbers(change: dict[
     scope, percent = change.pop("scope", None), change.pop("percent", 98.0)
     own = entry("snip_magnitude", 50.0, percent, **change)
     if scope:
-        own["identity"]["sparsity"]["scope"] = scope
+        own.identity["sparsity"]["scope"] = scope
     assert beside(table1([own])) == [["", "", ""]]
     assert len(followed_by(table1([own]))) == 18
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from records import entry
 
+from prune_cli.report.entries import Entry
 from prune_cli.report.tables import table1, table2
 
 
@@ -16,8 +17,8 @@ def test_random_runs_of_one_seed_are_one_repetition_however_they_were_called() -
     runs = [entry(method, 90.0 - 10 * (method == "random")) for method in ("snip_magnitude", "random")]
     for method, accuracy in (("snip_magnitude", 92.0), ("random", 80.0)):
         runs.append(entry(method, accuracy))
-        runs[-1]["identity"]["scoring"] = {"batches": 4}
-        runs[-1]["hash"] += "-4"
+        runs[-1].identity["scoring"] = {"batches": 4}
+        runs[-1] = replace(runs[-1], hash=f"{runs[-1].hash}-4")
     rows = table1(runs).plain_rows()
     assert [(row[0], row[-1]) for row in rows] == [
         ("Ours [scoring.batches=default]", "90.00 (80.00)"),
@@ -29,14 +30,14 @@ def test_masks_drawn_anew_for_one_seed_are_averaged_and_count_once() -> None:
     runs = [entry("snip_magnitude", 90.0, seed=seed) for seed in (0, 1)]
     for seed, drawn, accuracy in ((0, 0, 80.0), (0, 7, 84.0), (1, 1, 86.0)):
         runs.append(entry("random", accuracy, seed=seed))
-        runs[-1]["hash"] += f"-{drawn}"
-        runs[-1]["identity"]["scorer"]["seed"] = drawn
+        runs[-1] = replace(runs[-1], hash=f"{runs[-1].hash}-{drawn}")
+        runs[-1].identity["scorer"]["seed"] = drawn
     assert table1(runs).plain_rows()[0][-1] == "90.00 ± 0.00, n=2 (84.00 ± 2.83, n=2)"  # of 82 and 86
 
 
-def ended(accuracy: float, weights: str, seed: int, method: str = "magnitude") -> dict[str, Any]:
+def ended(accuracy: float, weights: str, seed: int, method: str = "magnitude") -> Entry:
     """A run that ended with these weights."""
-    return entry(method, accuracy, seed=seed) | {"files": {"model.safetensors": weights}}
+    return replace(entry(method, accuracy, seed=seed), files={"model.safetensors": weights})
 
 
 def test_seeds_that_end_in_the_same_weights_repeat_nothing() -> None:
@@ -53,7 +54,7 @@ def test_seeds_that_happen_to_agree_in_part_all_count() -> None:
     assert table1(runs).plain_rows()[0][-1] == "89.00 ± 1.73, n=3 (—)"
 
 
-def packaged(dataset: str, version: str, accuracy: float, seed: int = 0) -> dict[str, Any]:
+def packaged(dataset: str, version: str, accuracy: float, seed: int = 0) -> Entry:
     """A run from the weights that come with prune-cli for this dataset."""
     return entry(
         "magnitude",
@@ -88,8 +89,7 @@ def test_a_dataset_with_two_versions_leaves_the_other_datasets_apart(order: tupl
 
 def test_what_an_identity_may_hold_one_day_keeps_runs_apart_too() -> None:
     other = entry("magnitude", 60.0, seed=1)
-    other["identity"]["something"] = {"new": 3}
-    other["hash"] += "-new"
+    other = replace(other, hash=f"{other.hash}-new", identity={**other.identity, "something": {"new": 3}})
     rows = table1([entry("magnitude", 80.0), other]).plain_rows()
     assert [(row[0], row[-1]) for row in rows] == [
         ("[something.new=default]", "80.00 (—)"),
@@ -99,5 +99,5 @@ def test_what_an_identity_may_hold_one_day_keeps_runs_apart_too() -> None:
 
 def test_a_missing_run_is_named_once() -> None:
     first, again = (entry("random", None) for _ in range(2))
-    again["hash"] += "-again"
+    again = replace(again, hash=f"{again.hash}-again")
     assert len(table1([entry("snip_magnitude", 90.0), first, again]).missing) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,9 +41,10 @@ def test_a_recipe_is_called_by_its_name_and_what_differs_from_it(recipe: dict[st
 def settings(*changes: dict[str, Any]) -> list[str]:
     """The Settings of Table 1 for runs with these changes of identity."""
     runs = [entry("snip_magnitude", 90.0) for _ in changes]
-    for number, (run, change) in enumerate(zip(runs, changes, strict=True)):
-        run["identity"] |= change
-        run["hash"] += str(number)
+    runs = [
+        replace(run, hash=f"{run.hash}{number}", identity=run.identity | change)
+        for number, (run, change) in enumerate(zip(runs, changes, strict=True))
+    ]
     return [row[0] for row in table1(runs, recipes=RECIPES).plain_rows()]
 
 

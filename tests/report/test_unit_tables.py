@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from manifests import planned_or_finished
 from matplotlib.figure import Figure
 from scipy import stats
 
 from prune_cli.execution import run_once
 from prune_cli.report import ablation_figures
 from prune_cli.report.ablation_figures import draw_curves, draw_units
-from prune_cli.report.entries import frame, runs_table, target_of_entry
+from prune_cli.report.entries import Entry, frame, runs_table, target_of_entry
 from prune_cli.report.tables import table1, table2
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,7 +25,7 @@ TITLES = {"transfer_entropy": "TE", "mutual_information": "MI", "random": "Rando
 
 def entry(
     method: str, accuracy: float | None, removal: str = "recurrence", percent: float = 50.0, seed: int = 0
-) -> Any:
+) -> Entry:
     """A record of a run whose units, or weights, were removed."""
     identity: dict[str, Any] = {
         "kind": "prune",
@@ -57,7 +59,7 @@ def entry(
         "kept": total - round(percent / 100 * total),
         "parameters": 2_164_936,
     }
-    return found | ({} if accuracy is None else {"accuracy_last": accuracy, "accuracy_best": accuracy})
+    return planned_or_finished(found, accuracy)
 
 
 def test_table1_sets_a_measure_of_units_against_random_and_counts_units() -> None:
@@ -73,11 +75,11 @@ def test_table2_of_units_has_a_column_a_measure_and_none_of_the_reports_weights(
     assert table.plain_rows() == [["LSTM-128", "Action MNIST", "91.50", "92.50"]]
 
 
-def on_uiuc_video(found: Any, weights: str) -> Any:
+def on_uiuc_video(found: Entry, weights: str) -> Entry:
     """The same run on the other dataset, with the weights named so."""
-    other = {"model": found["identity"]["model"] | {"weights": "c" * 64}, "dataset": {"name": "uiuc_video"}}
-    about = {"hash": found["hash"] + "-uiuc", "dataset": "uiuc_video", "dataset_title": "UIUC Video"}
-    return found | about | {"weights": weights, "identity": found["identity"] | other}
+    other = {"model": found.identity["model"] | {"weights": "c" * 64}, "dataset": {"name": "uiuc_video"}}
+    about = {"hash": f"{found.hash}-uiuc", "dataset": "uiuc_video", "dataset_title": "UIUC Video"}
+    return replace(found, **about, weights=weights, identity={**found.identity, **other})
 
 
 @pytest.mark.parametrize(("weights", "rows"), [("packaged:uiuc_video", 1), ("file", 2)])
@@ -111,8 +113,7 @@ def test_runs_csv_and_the_shown_row_say_units(monkeypatch: pytest.MonkeyPatch) -
     table = runs_table([entry("transfer_entropy", 90.0), entry("random", 80.0, "weights")])
     assert list(table.removal) == ["recurrence", "weights"]
     assert list(table.kept) == [64, 1_081_344]
-    old = entry("random", 80.0, "weights")
-    del old["removal"]  # a record from before there were units
+    old = replace(entry("random", 80.0, "weights"), removal=None)  # a record from before there were units
     assert target_of_entry(old).single_weights
     assert list(runs_table([old]).removal) == ["weights"]
     shown: list[Any] = []

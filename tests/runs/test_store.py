@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from manifests import FIRST, PLAN, RESULT
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.runs.identity import run_hash
@@ -174,7 +175,7 @@ def test_finished_runs_are_listed_by_hash(tmp_path: Path) -> None:
     assert finished(tmp_path, "prune") == {}
     folders = [RunFolder.of(tmp_path, "prune", {"seed": seed}) for seed in range(3)]
     for folder in folders[:2]:
-        record(folder)
+        record(folder, **{**PLAN, "hash": folder.path.name, "identity": folder.identity, **RESULT, **FIRST})
     folders[2].path.mkdir()
     record(RunFolder.of(tmp_path, "score", {"seed": 0}))
     assert finished(tmp_path, "prune").keys() == {folder.path.name for folder in folders[:2]}
