@@ -25,7 +25,7 @@ from prune_cli.execution.grid import grid_settings
 from prune_cli.masks.allocate import kept_total
 from prune_cli.models.prunable import prunable
 from prune_cli.runs.paths import Paths
-from prune_cli.training.memory import PLACE, footprint
+from prune_cli.training.memory import PLACE, ModelBytes, footprint
 
 EXPERIMENTS = {"Table 1": "table1", "Table 2": "table2"}
 PEAKS = {  # dense TFLOP/s of the SXM cards, from NVIDIA's data sheets
@@ -123,7 +123,7 @@ class Run:
     @cached_property
     def bytes(self) -> dict[str, int]:
         """What it holds and writes: see training/memory.py."""
-        return footprint(self.outline.module, self.outline.parameters, self.kept, self.settings.recipe)
+        return footprint(ModelBytes.of(self.outline.module), self.outline.parameters, self.kept, self.settings.recipe)
 
     @property
     def checkpoint(self) -> int:

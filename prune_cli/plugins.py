@@ -23,6 +23,7 @@ from typing import Any
 from prune_cli.common.errors import ConfigError
 from prune_cli.common.registry import Registry
 from prune_cli.config.catalogue import Catalogue, Choice
+from prune_cli.runs import facts
 from prune_cli.runs.paths import Paths
 
 GROUP = "prune_cli.plugins"  # of entry points
@@ -65,6 +66,7 @@ def catalogue(paths: Paths) -> Catalogue:
     for a plug-in that cannot be used.
     """
     installed = entry_points(group=GROUP)
+    facts.trust(not (paths.plugins or installed))
     if not (paths.plugins or installed or _imported):
         return Catalogue(paths.configs)
     for room in ROOMS:

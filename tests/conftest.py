@@ -12,6 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch, and for the processes that 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test asks for more threads, none should spin
 
 import json
+import secrets
 import shutil
 import signal
 import sys
@@ -25,6 +26,7 @@ import pytest
 from filelock import FileLock
 
 from prune_cli import cli
+from prune_cli.runs.facts import VARIABLE
 from prune_cli.runs.paths import Paths
 
 if TYPE_CHECKING:
@@ -41,6 +43,18 @@ LONG = ("test_survival.py", "test_other_devices.py", "test_ablate.py", "test_cli
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files begin first, or the last one would keep one worker busy and the other idle."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def facts_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept between commands (runs/facts.py) is kept beside the tests' files, not in the user's cache."""
+    os.environ[VARIABLE] = str(tmp_path_factory.mktemp("facts") / "shared")
+
+
+@pytest.fixture(autouse=True)
+def facts_of_the_test(facts_of_the_session: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Each test begins without facts: many let the program be another one than its source says."""
+    monkeypatch.setenv(VARIABLE, f"{os.environ[VARIABLE]}-{secrets.token_hex(8)}")
 
 
 @pytest.fixture(autouse=True)

@@ -10,19 +10,19 @@ from typing import Any
 
 import hydra
 import pytest
-import torch
 from conftest import Answer
+from named_jobs import named_job
 
 from prune_cli import plugins
 from prune_cli.common.errors import ConfigError, RequestError
 from prune_cli.common.registry import Registry
 from prune_cli.config import compose
-from prune_cli.data.registry import Split, Splits, datasets
+from prune_cli.data.registry import datasets
 from prune_cli.execution.request import settings_of
 from prune_cli.execution.stored_run import check_plugins
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights
-from prune_cli.pipeline.job import Job, prune_identity
+from prune_cli.pipeline.job import prune_identity
 from prune_cli.plugins import catalogue
 from prune_cli.runs.identity import versioned_options
 from prune_cli.runs.paths import Paths
@@ -52,7 +52,7 @@ from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.execution.stored_run import check_plugins
 from prune_cli.models.registry import models
 from prune_cli.models.sources import Weights
-from prune_cli.pipeline.job import Job, prune_identity
+from prune_cli.pipeline.job import prune_identity
 from prune_cli.models.vit_micro import ViTMicro
 
 @models.register("vit_own")
@@ -277,10 +277,7 @@ def test_a_control_counts_with_its_file_beside_its_name(tmp_path: Path) -> None:
     file = written(tmp_path / "mine.py", CONTROL)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     settings = settings_of(["control=upside_down"], Paths(plugins=(file,)), "prune")
-    nothing = Split(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
-    weights = Weights("packaged", tmp_path, "a" * 64)
-    job = Job(settings, Splits(nothing, nothing, nothing, ("0", "1")), "b" * 64, weights, torch.device("cpu"))
-    identity = prune_identity(job)
+    identity = prune_identity(named_job(settings, "b" * 64, Weights("packaged", tmp_path, "a" * 64)))
     assert (identity["control"], identity["control_code"]) == (
         "upside_down",
         {"name": "upside_down", "source_sha256": digest},

@@ -48,7 +48,7 @@ class Trained:
 
     def prunable(self) -> list[tuple[Tensor, Tensor]]:
         """The same of the prunable weights alone. They are drawn: norms around 1 would make the rest a dot."""
-        names = pipeline.outline(self.job)[1]
+        names = self.job.outline.removable
         return [(before, after) for name, before, after in self.pairs() if name in names]
 
 
@@ -130,7 +130,7 @@ def _words(key: str, job: pipeline.Job, value: Any) -> str:
 
 def _measured(point: Trained) -> pd.DataFrame:
     """The rows of one point, each with what the point is."""
-    table = measure(point.pairs(), pipeline.outline(point.job)[1])
+    table = measure(point.pairs(), point.job.outline.removable)
     known = ("model", "dataset", "seed", "smoke", "accuracy_last")
     about = {"run": point.record.hash, "point": point.title, "weights": point.job.weights.name}
     about |= {key: getattr(point.record, key) for key in known}

@@ -42,7 +42,7 @@ def _follow(request: RunRequest, folder: Path) -> RunRecord:
     paths = request.paths
     settings = pipeline.composer(paths).from_plain(request.config)
     job = pipeline.JobFactory(paths, argv=request.argv).job(settings)
-    plan = pipeline.describe(job, request.kind, *pipeline.outline(job))
+    plan = pipeline.describe(job, request.kind)
     if plan.hash != folder.name:
         raise PruneCliError(
             "data, weights or a plug-in have changed since this was planned", str(folder), "plan it again"

@@ -45,7 +45,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
         "largest_difference": difference,
         "file": str(to),
     }
-    card = found.target.card(found.job.settings, len(found.job.splits.classes))
+    card = found.target.card(found.job.settings, len(found.job.data.outline.classes))
     write_json(to.with_suffix(".json"), result | card | {"sha256": sha256(to)})
     note(f"to use it: {found.target.usage(found.record.model, mask, str(to))}")
     return result

@@ -48,7 +48,7 @@ class Ranks:
 
         Raises ConfigError where the group is of another size, or there are too few GPUs.
         """
-        if processes == 1 or "RANK" not in os.environ:
+        if not grouped(processes):
             return ALONE
         _check_group(processes, device)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -138,6 +138,11 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def grouped(processes: int) -> bool:
+    """Whether several processes are wanted and the environment names the group that this one belongs to."""
+    return processes > 1 and "RANK" in os.environ
 
 
 def _check_group(processes: int, device: torch.device) -> None:

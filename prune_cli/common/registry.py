@@ -86,6 +86,11 @@ class Registry(Generic[T]):
         return classes[name](**options)
 
 
+def is_packaged(part: object) -> bool:
+    """Whether the class of a part is of this package, whose source is known; not a plug-in's."""
+    return type(part).__module__.partition(".")[0] == PACKAGE
+
+
 def _source_sha256(cls: type) -> str | None:
     """The sha256 of the file that defines the class; None for a class of this package.
 

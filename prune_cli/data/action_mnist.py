@@ -18,7 +18,7 @@ from prune_cli.common.terminal import note
 from prune_cli.data import mnist5k
 from prune_cli.data.clip_files import Chunk
 from prune_cli.data.clips import Video, noisy
-from prune_cli.data.idx import find_idx, read_idx
+from prune_cli.data.idx import find_idx, read_idx_array
 from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
 from prune_cli.data.registry import datasets
 from prune_cli.data.splits import Split
@@ -181,7 +181,7 @@ def _idx_images(folder: Path, stem: str) -> np.ndarray:
     path = find_idx(folder, stem)
     if path is None:
         raise DataError(f"there is no {stem}.gz", str(folder), "dataset.digits=FOLDER with MNIST's four IDX files")
-    images = read_idx(path, 3).numpy()
+    images = read_idx_array(path, 3)
     if images.shape[1:] != (SIDE, SIDE) or not len(images):
         raise DataError(
             f"{images.shape[0]} images of {images.shape[1]}×{images.shape[2]}, not {SIDE}×{SIDE}", str(path)

@@ -45,6 +45,9 @@ class _Cifar:
     name: ClassVar[str]
     torchvision: ClassVar[str]  # the name of its own class, which has the names and the MD5 of the files
     labels: ClassVar[str]  # the key of the labels in a batch
+    files: ClassVar[tuple[str, ...]]  # all that are read, as torchvision names them: a plan does not import it to ask
+    base_folder: ClassVar[str]  # in which they are in the archive
+    archive_name: ClassVar[str]
 
     def __post_init__(self) -> None:
         check_validation(self.validation)
@@ -71,12 +74,18 @@ class _Cifar:
         try:
             self._fetch(place)
         except (OSError, RuntimeError, EOFError) as error:
-            hint = f"fetch {self.published.filename} by other means and put it there"
+            hint = f"fetch {self.archive_name} by other means and put it there"
             raise DataError(f"{self.name} could not be fetched: {error}", str(place), hint) from None
+
+    def sources(self, home: Path) -> list[Path]:
+        """The files of the unpacked folder, else the archive; none where neither is here."""
+        root = self._root(home)
+        folder, archive = self._folder(root), self._archive(root)
+        return [folder / name for name in self.files] if folder else [archive] if archive else []
 
     def _fetch(self, place: Path) -> None:
         """The archive, whose MD5 torchvision checks, and the files in it, each whole or absent."""
-        archive, folder = place / self.published.filename, self.published.base_folder
+        archive, folder = place / self.archive_name, self.base_folder
         with whole(archive) as temporary:
             from torchvision.datasets.utils import download_url
 
@@ -104,11 +113,11 @@ class _Cifar:
 
     def _folder(self, root: Path) -> Path | None:
         """The unpacked folder with all its files, or None."""
-        folders = (root, root / self.published.base_folder)
-        return next((place for place in folders if all((place / name).is_file() for name in self._md5s())), None)
+        folders = (root, root / self.base_folder)
+        return next((place for place in folders if all((place / name).is_file() for name in self.files)), None)
 
     def _archive(self, root: Path) -> Path | None:
-        return next((path for path in (root, root / self.published.filename) if path.is_file()), None)
+        return next((path for path in (root, root / self.archive_name) if path.is_file()), None)
 
     def _files(self, root: Path) -> dict[str, _File]:
         """Every file by its name, checked."""
@@ -124,20 +133,20 @@ class _Cifar:
         folder, archive = self._folder(root), self._archive(root)
         if folder is None and archive is not None:
             self._check(_File(str(archive), archive.read_bytes()), self.published.tgz_md5)
-            found = archives.read(archive, self.published.base_folder, LIMITS)
+            found = archives.read(archive, self.base_folder, LIMITS)
             return {name: _File(f"{archive}: {name}", raw) for name, raw in found.items()}
-        paths = {name: (folder or self._place(root)) / name for name in self._md5s()}
+        paths = {name: (folder or self._place(root)) / name for name in self.files}
         return {name: _File(str(path), path.read_bytes()) for name, path in paths.items() if path.is_file()}
 
     def _place(self, root: Path) -> Path:
         """Where the folder would be."""
-        return root if root.name == self.published.base_folder else root / self.published.base_folder
+        return root if root.name == self.base_folder else root / self.base_folder
 
     def _missing(self, root: Path, name: str) -> DataError:
         return DataError(
             f"{self.name} is not here: no {name}",
             str(self._archive(root) or self._place(root)),
-            f"dataset.download=true, or dataset.root=FOLDER with {self.published.base_folder}",
+            f"dataset.download=true, or dataset.root=FOLDER with {self.base_folder}",
         )
 
     def _check(self, file: _File, md5: str) -> None:
@@ -156,6 +165,8 @@ class Cifar10(_Cifar):
     """Ten classes; 50,000 training and 10,000 test images."""
 
     title, torchvision, labels = "CIFAR-10", "CIFAR10", "labels"
+    files = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+    base_folder, archive_name = "cifar-10-batches-py", "cifar-10-python.tar.gz"
 
 
 @datasets.register("cifar100")
@@ -164,6 +175,8 @@ class Cifar100(_Cifar):
     """A hundred classes (the fine ones); 50,000 training and 10,000 test images."""
 
     title, torchvision, labels = "CIFAR-100", "CIFAR100", "fine_labels"
+    files = ("train", "test", "meta")
+    base_folder, archive_name = "cifar-100-python", "cifar-100-python.tar.gz"
 
 
 def _classes(file: _File, key: str) -> tuple[str, ...]:

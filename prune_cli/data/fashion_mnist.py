@@ -13,6 +13,8 @@ from prune_cli.data.stratified import check_train_images, check_validation, hold
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
+PREFIXES = ("train", "t10k")  # of the names of files: to train, and to test
+
 
 @datasets.register("fashion_mnist")
 @dataclass(frozen=True)
@@ -34,16 +36,24 @@ class FashionMnist:
 
     def load(self, home: Path) -> Splits:  # noqa: ARG002 - these files are not ours to build
         """Read the four files. Raises DataError where one is missing or damaged."""
-        train, test = self._read("train"), self._read("t10k")
+        train, test = map(self._read, PREFIXES)
         kept, held = hold_out(only(train, self.train_images, "fashion_mnist"), self.validation, "fashion_mnist")
         return Splits(kept, held, test, CLASSES)
 
     def build(self, home: Path) -> None:
         """Nothing to make: the files are installed, or given."""
 
+    def sources(self, home: Path) -> list[Path]:  # noqa: ARG002 - they lie elsewhere
+        """The four files. Raises DataError where one is missing."""
+        return [path for prefix in PREFIXES for path in self._files(prefix)]
+
+    def _files(self, prefix: str) -> tuple[Path, Path]:
+        """Of images and of labels. Raises DataError where one is missing."""
+        return self._file(f"{prefix}-images-idx3-ubyte"), self._file(f"{prefix}-labels-idx1-ubyte")
+
     def _read(self, prefix: str) -> Split:
-        images = read_idx(self._file(f"{prefix}-images-idx3-ubyte"), 3)
-        labels = read_idx(self._file(f"{prefix}-labels-idx1-ubyte"), 1)
+        of_images, of_labels = self._files(prefix)
+        images, labels = read_idx(of_images, 3), read_idx(of_labels, 1)
         highest = max(labels.tolist(), default=-1)
         if len(images) != len(labels) or not 0 <= highest < len(CLASSES):
             raise DataError(

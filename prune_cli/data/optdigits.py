@@ -7,11 +7,13 @@ from pathlib import Path
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.lazy import torch
+from prune_cli.data.package_files import package_file
 from prune_cli.data.registry import Split, Splits, datasets
 from prune_cli.data.stratified import check_validation, hold_out
 
 TEST = 0.2  # share of each class
 CLASSES = tuple(map(str, range(10)))
+SKLEARNS = "datasets/data/digits.csv.gz"  # what scikit-learn reads, in its package
 DIGEST = "cc78b662b4e839c49cd30e6eaefeba811ad5278ec168f967f1364423a27d84cd"  # of the split into train and test
 
 
@@ -36,6 +38,10 @@ class OptDigits:
             raise DataError(what, "sklearn.datasets.load_digits", "pip install scikit-learn==1.9.1")
         kept, held = hold_out(train, self.validation, "optdigits")
         return Splits(kept, held, test, CLASSES)
+
+    def sources(self, home: Path) -> list[Path]:  # noqa: ARG002 - they come with a package
+        """scikit-learn's file."""
+        return [package_file("sklearn", SKLEARNS)]
 
     def build(self, home: Path) -> None:
         """Nothing to make: they are read in no time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from prune_cli.common.errors import DataError
 from prune_cli.common.registry import Registry
 from prune_cli.data.splits import Split, Splits
 
-__all__ = ["Dataset", "Rendered", "Split", "Splits", "datasets", "reachable"]
+__all__ = ["Dataset", "FromFiles", "Rendered", "Split", "Splits", "datasets", "reachable"]
 
 
 class Dataset(Protocol):
@@ -39,6 +39,15 @@ class Rendered(Protocol):
 
     def verify(self, home: Path) -> None:
         """Compare the sha256 of every file. Raises DataError that names the damaged one."""
+        ...
+
+
+@runtime_checkable
+class FromFiles(Protocol):
+    """A dataset whose outline may be kept: these files, the options and the code decide everything that `load` gives."""
+
+    def sources(self, home: Path) -> Sequence[Path]:
+        """The files that `load` would read now, each of them there; none where they do not tell. Raises DataError."""
         ...
 
 

@@ -20,19 +20,16 @@ MIB = 2**20
 
 def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     """The composed config, the prunable tensors, what is kept of them, and whether the run is finished."""
-    model, parameters = pipeline.outline(job)
-    plan = pipeline.describe(job, "prune", model, parameters)
+    plan, outline = pipeline.describe(job, "prune"), job.outline
     folder = RunFolder.of(paths.runs, "prune", plan.identity)
     known = job.weights.sha256 is not None
-    patterns, pruned = job.settings.model.prunable, plan.prunable - plan.kept
-    weights, removed = job.target.zeroed(model, patterns, pruned)
-    count = sum(p.numel() for p in weights.values())
-    size = footprint(model, weights, count - removed, job.settings.recipe) | job.target.file_sizes(model, patterns)
+    removed, zeroable = outline.zeros(plan.prunable - plan.kept), outline.zeros(plan.prunable)
+    size = footprint(outline.bytes, outline.zeroed, zeroable - removed, job.settings.recipe) | outline.files
     if job.method in ("dense", "mask") or job.settings.scorer.rounds > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {
         "config": job.settings.plain,
-        "tensors": {name: list(p.shape) for name, p in parameters.items()},
+        "tensors": {name: list(p.shape) for name, p in outline.removable.items()},
         "prunable": plan.prunable,
         "kept": plan.kept,
         "parameters": plan.parameters,

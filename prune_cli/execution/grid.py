@@ -75,7 +75,7 @@ def jobs_of(points: Iterable[Settings], paths: Paths, kind: str, fetch: bool = T
     planned: Planned = {}
     for settings in points:
         job = factory.job(settings)
-        plan = pipeline.describe(job, kind, *factory.outline(job))
+        plan = pipeline.describe(job, kind)
         RunFolder.of(paths.runs, kind, plan.identity).record(RunRecord)
         planned.setdefault(plan.hash, (job, plan))
     return planned

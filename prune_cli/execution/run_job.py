@@ -21,8 +21,10 @@ def run_job(job: pipeline.Job, paths: Paths, kind: str, compute: Compute, wait: 
     compute: makes the run in its folder; not called where the job wants several processes, which are started for it.
     wait: for another process that computes this run.
     """
-    plan = pipeline.describe(job, kind, *pipeline.outline(job))
+    plan = pipeline.describe(job, kind)
     folder = RunFolder.of(paths.runs, kind, plan.identity)
     if to_be_started(job):
         return by_processes(job, folder, paths, kind)
+    if folder.manifest() is None:
+        job.prepare()
     return run_once(folder, RunRecord, lambda: compute(job, paths, folder, plan), wait, job.ranks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prune_cli.common.errors import ConfigError, NumericalError, SelectionError, nearest
 from prune_cli.common.lazy import Tensor
+from prune_cli.common.shaped import Shaped
 from prune_cli.masks.pattern import parse_pattern
 from prune_cli.masks.ranking import chunks, keep_above, threshold
 
@@ -88,7 +89,7 @@ def check_no_nan(scores: Mapping[str, Tensor]) -> None:
             raise NumericalError("its scores hold NaN, so they have no order", name, "check the weights and the data")
 
 
-def check_floor(scores: Mapping[str, Tensor], kept: int, floor: int) -> None:
+def check_floor(scores: Mapping[str, Shaped], kept: int, floor: int) -> None:
     """Raise SelectionError unless every tensor can keep `floor` weights out of `kept`; only sizes are looked at."""
     for name, score in scores.items():
         if score.numel() < floor:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import Tensor, load_file, nn, torch
+from prune_cli.common.shaped import Shaped
 from prune_cli.runs import compressed
 from prune_cli.runs.artefacts import MASK
 from prune_cli.runs.store import check_typed
@@ -58,7 +59,7 @@ def read(path: Path) -> Mask:
     return mask
 
 
-def load(path: Path, parameters: Mapping[str, Tensor]) -> Mask:
+def load(path: Path, parameters: Mapping[str, Shaped]) -> Mask:
     """Read a mask that fits these parameters, in their order. Raises RequestError that names what does not fit."""
     mask = read(path)
     for name in sorted(mask.keys() ^ parameters.keys()):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prune_cli.common.errors import ConfigError, SelectionError
 from prune_cli.common.lazy import Tensor, torch
+from prune_cli.common.shaped import Shaped
 
 
 def parse_pattern(pattern: str) -> tuple[int, int]:
@@ -16,7 +17,7 @@ def parse_pattern(pattern: str) -> tuple[int, int]:
     return int(kept), int(group)
 
 
-def check_pattern(tensors: Mapping[str, Tensor], pattern: str) -> None:
+def check_pattern(tensors: Mapping[str, Shaped], pattern: str) -> None:
     """Raise SelectionError that names the first tensor whose input does not divide into groups; only shapes count."""
     _, group = parse_pattern(pattern)
     for name, tensor in tensors.items():

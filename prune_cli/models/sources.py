@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prune_cli.common.errors import WeightsError
 from prune_cli.models.registry import Model
+from prune_cli.runs.facts import confirm_sha256, file_sha256
 from prune_cli.runs.files import is_file, sha256
 from prune_cli.runs.store import check_typed
 
@@ -49,7 +50,7 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
     head = getattr(model, "keeps_head", False)
     if source == "hub":
         path = _hub_file(model, fetch)
-        return Weights("hub", path, sha256(path) if path else None, variant)
+        return Weights("hub", path, file_sha256(path) if path else None, variant)
     if source == "packaged":
         wanted = model.weights
         if wanted == "packaged" and packaged_file(model.name, dataset).is_file():
@@ -61,7 +62,13 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)
     check_typed(path)
-    return Weights("file", path, sha256(path), head=head)
+    return Weights("file", path, file_sha256(path), head=head)
+
+
+def confirm(weights: Weights) -> None:
+    """Read again what may have been known of the file without reading it. Raises PruneCliError where it is another."""
+    if weights.path is not None and weights.sha256 is not None:
+        confirm_sha256(weights.path, weights.sha256)
 
 
 def packaged_file(name: str, variant: str = "") -> Path:

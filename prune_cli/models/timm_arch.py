@@ -10,6 +10,7 @@ from prune_cli.common.errors import ConfigError, WeightsError, nearest
 from prune_cli.common.lazy import nn
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
+from prune_cli.models.timm_facts import PretrainedConfig, pretrained_config, tagged_names
 
 
 @models.register("timm")
@@ -30,15 +31,15 @@ class TimmArch:
         if self.image_size is not None and self.image_size < 1:
             what, hint = "model.image_size must be 1 or more", "model.image_size=null: the architecture's own"
             raise ConfigError(what, f"model.image_size={self.image_size}", hint)
-        import timm
-
         base, _, tag = self.arch.partition(".")
-        if not timm.is_model(base):
+        tags = tagged_names(base)
+        if tags is None:
+            import timm
+
             raise ConfigError(
                 f"timm has no architecture {base!r}", "model.arch", nearest(base, timm.list_models(), "model.arch=")
             )
-        if tag and self.arch not in timm.list_pretrained(f"{base}.*"):
-            tags = timm.list_pretrained(f"{base}.*")
+        if tag and self.arch not in tags:
             raise ConfigError(
                 f"timm has no weights {self.arch!r}", "model.arch", nearest(self.arch, tags, "model.arch=")
             )
@@ -66,7 +67,7 @@ class TimmArch:
         """The size, mean and std of timm's pre-trained configuration."""
         config = self._pretrained_config()
         channels, height, width = config.input_size
-        return ImageInput(channels, height, width, tuple(config.mean), tuple(config.std))
+        return ImageInput(channels, height, width, config.mean, config.std)
 
     def build(self, num_classes: int) -> nn.Module:
         """The module, randomly initialised."""
@@ -85,14 +86,12 @@ class TimmArch:
     @property
     def hub_id(self) -> str:
         """The name of the weights' repository on the hub."""
-        return self._pretrained_config().hf_hub_id
+        return self._pretrained_config().hf_hub_id or ""
 
     @property
     def hub_tags(self) -> list[str]:
         """The tags under which timm has weights of this architecture: what `model.weights=hub:TAG` may name."""
-        import timm
-
-        return [name.partition(".")[2] for name in timm.list_pretrained(f"{self._base}.*")]
+        return [name.partition(".")[2] for name in tagged_names(self._base) or []]
 
     @property
     def tag(self) -> str:
@@ -124,12 +123,10 @@ class TimmArch:
         fixed = self.image_size is not None and self._pretrained_config().fixed_input_size
         return {"img_size": self.input.height} if fixed else {}
 
-    def _pretrained_config(self) -> Any:
-        from timm.models import get_pretrained_cfg
-
-        try:
-            return get_pretrained_cfg(self._tagged)
-        except RuntimeError:  # a tag that timm does not know
+    def _pretrained_config(self) -> PretrainedConfig:
+        config = pretrained_config(self._tagged)
+        if config is None:
             there = ", ".join(f"hub:{tag}" for tag in self.hub_tags) or "none"
             what, where = f"timm has no weights under {self._tagged!r}", f"model.weights={self.weights}"
-            raise WeightsError(what, where, f"there are: {there}") from None
+            raise WeightsError(what, where, f"there are: {there}")
+        return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,38 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
     return WeightsError(what, str(path), hint)
 
 
-def check(module: nn.Module, weights: Weights) -> None:
-    """Raise WeightsError unless the file fits the module, by names and shapes alone: the module may be on meta."""
+@dataclass(frozen=True)
+class StateOutline:
+    """What weights from a file must fit: the shape of each tensor of a module's state, and the layers of its head."""
+
+    shapes: dict[str, Shape]
+    head: frozenset[str]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> StateOutline:
+        """That of a module, which may be on the meta device."""
+        return cls(_shapes_of(module.state_dict()), frozenset(classifier_names(module)))
+
+    def to_json(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return {"shapes": self.shapes, "head": sorted(self.head)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> StateOutline:
+        """What `to_json` gave."""
+        return cls({name: tuple(shape) for name, shape in value["shapes"].items()}, frozenset(value["head"]))
+
+
+def check(state: StateOutline, weights: Weights) -> None:
+    """Raise WeightsError unless the file fits, by names and shapes alone."""
     if weights.path is not None and weights.source != "hub":
-        _fitting(module, _shapes(weights.path), weights.path, weights.head)
+        _fitting(state, _shapes(weights.path), weights.path, weights.head)
 
 
 def restore(module: nn.Module, path: Path) -> None:
     """Load a finished model, head and all. Raises WeightsError that names the keys."""
     tensors = read(path)
-    _fitting(module, _shapes_of(tensors), path, True)
+    _fitting(StateOutline.of(module), _shapes_of(tensors), path, True)
     module.load_state_dict(tensors)
 
 
@@ -75,7 +98,7 @@ def _shapes(path: Path) -> dict[str, Shape]:
     try:
         if compressed.is_compressed(path):
             return compressed.read(path).shapes
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, SafetensorError, PruneCliError) as error:
         raise _unreadable(path, error) from None
@@ -85,10 +108,10 @@ def _shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(t.shape) for name, t in tensors.items()}
 
 
-def _fitting(module: nn.Module, given: Mapping[str, Shape], path: Path, head: bool) -> set[str]:
+def _fitting(state: StateOutline, given: Mapping[str, Shape], path: Path, head: bool) -> set[str]:
     """The names to load, those of the head only where it is wanted. Raises WeightsError that says which names do not fit."""
-    skipped = set() if head else classifier_names(module)
-    wanted = {name: shape for name, shape in _shapes_of(module.state_dict()).items() if _layer(name) not in skipped}
+    skipped = set() if head else state.head
+    wanted = {name: shape for name, shape in state.shapes.items() if _layer(name) not in skipped}
     offered = {name: shape for name, shape in given.items() if _layer(name) not in skipped}
     problems = {
         "missing": wanted.keys() - offered.keys(),
@@ -162,6 +185,6 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
                 f"these weights do not fit the model: {reason}", str(weights.path), "another model.image_size"
             ) from None
     module, tensors = model.build(num_classes), read(weights.path)
-    names = _fitting(module, _shapes_of(tensors), weights.path, weights.head)
+    names = _fitting(StateOutline.of(module), _shapes_of(tensors), weights.path, weights.head)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module

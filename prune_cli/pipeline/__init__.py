@@ -5,7 +5,7 @@ job.py holds its beginning, batches.py, scoring.py, stages.py and iterative.py i
 
 from prune_cli.pipeline.batches import evaluation_batches, training_batches
 from prune_cli.pipeline.iterative import find_mask
-from prune_cli.pipeline.job import Job, JobFactory, composer, outline, score_identity
+from prune_cli.pipeline.job import Job, JobFactory, composer, score_identity
 from prune_cli.pipeline.record import describe, input_of, write_run
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.pipeline.stages import (
@@ -32,7 +32,6 @@ __all__ = [
     "find_scores",
     "input_of",
     "keep_data",
-    "outline",
     "remove",
     "score_identity",
     "train",

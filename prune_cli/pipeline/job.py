@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from prune_cli.common.command_line import typed_argv
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
-from prune_cli.common.lazy import nn, torch
-from prune_cli.common.ranks import ALONE, Ranks
+from prune_cli.common.lazy import torch
+from prune_cli.common.ranks import ALONE, Ranks, grouped
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
-from prune_cli.data.registry import Splits, datasets, reachable
+from prune_cli.data.registry import Splits, datasets
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.masks.controls import ControlChoice
 from prune_cli.models import weights as weight_files
 from prune_cli.models.registry import models
-from prune_cli.models.sources import RANDOM, Weights, locate
+from prune_cli.models.sources import Weights, confirm, locate
+from prune_cli.pipeline.job_data import JobData
+from prune_cli.pipeline.outline import ModelOutline, model_outline
 from prune_cli.pipeline.validation import check_fit, check_processes, implied
 from prune_cli.plugins import catalogue
 from prune_cli.runs.artefacts import MASK
@@ -51,18 +53,46 @@ def composer(paths: Paths) -> Composer:
 
 @dataclass(frozen=True)
 class Job:
-    """One run, ready to start: its settings, its data and where its weights are.
+    """One run, checked: its settings, its data, where its weights are and its model in outline.
 
-    argv: the command that was typed for it. ranks: the processes that share it.
+    Neither data nor torch is needed before the work begins, and then `prepare` is called. argv: the command that was typed for
+    it. ranks: the processes that share it. here: it runs on this machine.
     """
 
     settings: Settings
-    splits: Splits
-    data_digest: str
+    data: JobData
     weights: Weights
-    device: torch.device
+    outline: ModelOutline
     argv: tuple[str, ...] = ()
     ranks: Ranks = ALONE
+    here: bool = True
+
+    def prepare(self) -> Job:
+        """Read the data, choose the device and set the number of threads, and check that what was kept of data and weights is
+        so. Raises DataError, ConfigError, and PruneCliError where it is not. Returns the job."""
+        _ = self.device, self.splits, self._confirmed
+        return self
+
+    @cached_property
+    def _confirmed(self) -> bool:
+        """Raises PruneCliError where the file of weights is another than the run's identity says."""
+        confirm(self.weights)
+        return True
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where this process computes; the first to ask sets the number of threads. Raises ConfigError."""
+        return self.ranks.device(self.settings.compute.start()) if self.here else torch.device("cpu")
+
+    @property
+    def splits(self) -> Splits:
+        """The images or clips, read when first asked for. Raises DataError, PruneCliError (see JobData)."""
+        return self.data.splits
+
+    @property
+    def data_digest(self) -> str:
+        """What the run's identity knows of the data."""
+        return self.data.outline.digest
 
     @property
     def mask_path(self) -> Path:
@@ -72,7 +102,7 @@ class Job:
     @property
     def target(self) -> Target:
         """What is removed; weights where nothing is."""
-        return target_named("weights") if self.method == "dense" else target_of(self.settings)
+        return removed_target(self.settings)
 
     @property
     def scoring(self) -> Scoring:
@@ -86,9 +116,19 @@ class Job:
     @property
     def method(self) -> str:
         """The scorer's name; `dense` where nothing is removed, `mask` where the mask was made before."""
-        if self.settings.mask is not None:
-            return "mask"
-        return self.settings.scorer.name if self.settings.sparsity.percent > 0 else "dense"
+        return method_of(self.settings)
+
+
+def method_of(settings: Settings) -> str:
+    """The scorer's name; `dense` where nothing is removed, `mask` where the mask was made before."""
+    if settings.mask is not None:
+        return "mask"
+    return settings.scorer.name if settings.sparsity.percent > 0 else "dense"
+
+
+def removed_target(settings: Settings) -> Target:
+    """What is removed; weights where nothing is."""
+    return target_named("weights") if method_of(settings) == "dense" else target_of(settings)
 
 
 class JobFactory:
@@ -99,33 +139,35 @@ class JobFactory:
 
         argv: the command that was typed; None: this process's own.
         """
-        self._places, self._fetch, self._here = paths, fetch, here
+        self._paths, self._fetch, self._here = paths, fetch, here
         self._argv = typed_argv() if argv is None else tuple(argv)
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:
         """Find everything that the run needs, last of all its other processes. Raises RequestError before any work starts."""
         check_fit(settings)
-        device = settings.compute.start() if self._here else torch.device("cpu")
-        splits, digest = self._once(settings.dataset, partial(_load, settings.dataset, self._places.data))
+        compute = settings.compute
+        if self._here and not compute.runs_anywhere:
+            compute.start()  # raises ConfigError
+        data = self._once(settings.dataset, partial(JobData, settings.dataset, self._paths.data))
+        classes = len(data.outline.classes)
         if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
             raise RequestError("there is no such mask", settings.mask, f"mask=runs/prune/HASH/{MASK}")
         settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
-        job = Job(settings, splits, digest, RANDOM, device, self._argv)
-        model = self.outline(job)[0]  # before weights are fetched that have nothing to remove
+        outline = self._outline(settings, classes)  # before weights are fetched that have nothing to remove
         weights = self._once(
             (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)
         )
-        weight_files.check(model, weights)
-        check_processes(settings, model)
-        ranks = Ranks.join(settings.compute.processes, device)
-        return replace(job, weights=weights, ranks=ranks, device=ranks.device(device))
+        weight_files.check(outline.state, weights)
+        check_processes(settings, outline)
+        ranks = Ranks.join(compute.processes, compute.start()) if grouped(compute.processes) else ALONE
+        return Job(settings, data, weights, outline, self._argv, ranks, self._here)
 
-    def outline(self, job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-        """The job's model on the meta device and what can be removed of it, made once for all jobs that share it."""
-        settings = job.settings
-        part = (settings.model, job.target.name, len(job.splits.classes), settings.compute.dtype)
-        return self._once(part, partial(outline, job))
+    def _outline(self, settings: Settings, classes: int) -> ModelOutline:
+        """The outline of the model, made once for all jobs that share it."""
+        target = removed_target(settings)
+        part = (settings.model, target.name, classes, settings.compute.precision)
+        return self._once(part, partial(model_outline, settings, target, classes))
 
     def _once(self, part: Any, read: Any) -> Any:
         key = repr(part)
@@ -134,26 +176,12 @@ class JobFactory:
         return self._read[key]
 
 
-def outline(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """The same without a single weight: on the meta device, for counting."""
-    with torch.device("meta"):
-        model = job.settings.model.build(len(job.splits.classes)).to(job.settings.compute.dtype)
-    return model, job.target.parameters(model, job.settings.model.prunable)
-
-
-def _load(dataset: Any, home: Path) -> tuple[Splits, str]:
-    with reachable(dataset):
-        splits = dataset.load(home)
-        return splits, splits.digest()
-
-
-def _base_identity(job: Job, compute: Compute | None = None) -> dict[str, Any]:
-    """What every run's name has. compute: None: the job's own, without sparse layers, which only what is pruned has."""
+def _base_identity(job: Job) -> dict[str, Any]:
     settings = job.settings
     return {
         "model": versioned_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
         "dataset": versioned_options(settings.dataset) | {"digest": job.data_digest},
-        "compute": versioned_options(compute or replace(settings.compute, sparse="off")),
+        "compute": versioned_options(settings.compute),
         "seed": settings.seed,
     }
 
@@ -166,8 +194,8 @@ def train_identity(job: Job) -> dict[str, Any]:
 def score_identity(job: Job) -> dict[str, Any]:
     """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
     compute = job.settings.compute
-    precision = "fp32" if compute.precision == "bf16" else compute.precision
-    return _base_identity(job, replace(compute, precision=precision, sparse="off")) | _scores(job)
+    scored = replace(compute, precision="fp32") if compute.precision == "bf16" else compute
+    return _base_identity(job) | {"compute": versioned_options(scored)} | _scores(job)
 
 
 def _scores(job: Job) -> dict[str, Any]:
@@ -183,8 +211,6 @@ def _scores(job: Job) -> dict[str, Any]:
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job) | job.target.identity
-    if job.method != "dense":
-        identity |= {"compute": versioned_options(job.settings.compute)}
     if job.method != "dense" and job.settings.control != ControlChoice():
         identity |= {"control": job.settings.control.kind} | code_beside("control", job.settings.control.control)
     if job.method == "mask":

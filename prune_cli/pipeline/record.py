@@ -15,19 +15,17 @@ from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
-from prune_cli.pipeline.sparse_training import layers_of
 from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.record import RunRecord, ScoringCost
 from prune_cli.runs.store import RunFolder, write_record
-from prune_cli.scorers import Parameters
 from prune_cli.training.loop import Row, best_row
 
 
-def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> RunPlan:
-    """What a plan and a table need to know of a run before it has run; the model may be on the meta device.
+def describe(job: Job, kind: str) -> RunPlan:
+    """What a plan and a table need to know of a run before it has run.
 
     Raises RequestError for a mask in a dense training run, SelectionError for a mask that does not exist.
     """
@@ -37,7 +35,7 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> R
         raise RequestError("a dense training run has no use for a mask", word, shlex.join(["prune-cli", "prune", word]))
     identity = prune_identity(job) if kind == "prune" else train_identity(job)
     folder = RunFolder.of(Path(), kind, identity)
-    prunable, kept, sparsity = _counts(job, parameters)
+    prunable, kept, sparsity = _counts(job)
     return RunPlan(
         hash=folder.path.name,
         identity=folder.identity,
@@ -54,7 +52,7 @@ def describe(job: Job, kind: str, model: nn.Module, parameters: Parameters) -> R
         seed=settings.seed,
         prunable=prunable,  # of what the target removes
         kept=kept,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=job.outline.parameters,
     )
 
 
@@ -64,9 +62,9 @@ def _method_title(job: Job) -> str:
     return named if kind == "none" or job.method == "dense" else f"{named}, {kind}"
 
 
-def _counts(job: Job, parameters: Parameters) -> tuple[int, int, float]:
+def _counts(job: Job) -> tuple[int, int, float]:
     """How many weights are prunable, how many are kept, and the percentage removed."""
-    prunable = sum(p.numel() for p in parameters.values())
+    parameters, prunable = job.outline.removable, job.outline.size
     if job.method == "mask":
         kept = mask_files.kept(mask_files.load(job.mask_path, parameters))
         return prunable, kept, 100 * (1 - kept / prunable)
@@ -112,7 +110,7 @@ def write_run(
     def write() -> RunRecord:
         """Write, in one process."""
         _write_files(folder.path, job, model, mask, rows)
-        return write_record(folder.path, _record(folder, job, mask, rows, plan, scoring))
+        return write_record(folder.path, _record(job, mask, rows, plan, scoring))
 
     return job.ranks.run_on_main(write)
 
@@ -125,9 +123,7 @@ def _write_files(path: Path, job: Job, model: nn.Module, mask: masks.Mask, rows:
     write_tensors(path / MODEL, model.state_dict())
 
 
-def _record(
-    folder: RunFolder, job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring: ScoringCost | None
-) -> RunRecord:
+def _record(job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring: ScoringCost | None) -> RunRecord:
     return RunRecord(
         **vars(plan),
         scoring=scoring,
@@ -141,5 +137,4 @@ def _record(
         provenance=provenance(job.device, job.argv),
         processes=job.ranks.world_size,
         seconds=sum(row["seconds"] for row in rows) + (scoring.seconds if scoring else 0),
-        sparse_layers=layers_of(folder),
     )

@@ -18,8 +18,8 @@ from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.iterative import find_mask
 from prune_cli.pipeline.job import Job
+from prune_cli.pipeline.outline import confirm_outline, outlines
 from prune_cli.pipeline.scoring import find_scores
-from prune_cli.pipeline.sparse_training import sparse_training
 from prune_cli.runs.artefacts import SCORED, SCORED_MASK
 from prune_cli.runs.files import (
     FILES,
@@ -41,10 +41,13 @@ from prune_cli.training.trackers import Tracking
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """The model with its weights and head, on the device, and what can be removed of it: see Target.parameters."""
-    settings = job.settings
-    model = weight_files.build(settings.model, job.weights, len(job.splits.classes), settings.seed)
+    settings, classes = job.prepare().settings, len(job.data.outline.classes)
+    model = weight_files.build(settings.model, job.weights, classes, settings.seed)
     model = model.to(job.device, settings.compute.dtype).to(memory_format=settings.compute.memory_format)
-    return model, job.target.parameters(model, settings.model.prunable)
+    parameters = job.target.parameters(model, settings.model.prunable)
+    if outlines(parameters) != job.outline.removable:
+        confirm_outline(job.outline, settings, job.target, classes)
+    return model, parameters
 
 
 def keep_data(job: Job, paths: Paths) -> None:
@@ -52,7 +55,7 @@ def keep_data(job: Job, paths: Paths) -> None:
     if not job.ranks.main:
         return
     try:
-        job.settings.dataset.build(paths.data)
+        job.data.build()
     except OSError as error:  # e.g. a data folder of others
         note(f"the dataset is made again each time, {paths.data} does not take it: {error.strerror}")
 
@@ -143,7 +146,7 @@ def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
 def _fresh(job: Job) -> Parameters:
     """The prunable weights as another draw of the initialisation has them."""
     settings = job.settings
-    model = weight_files.build(settings.model, RANDOM, len(job.splits.classes), derive(settings.seed, "reinit"))
+    model = weight_files.build(settings.model, RANDOM, len(job.data.outline.classes), derive(settings.seed, "reinit"))
     return prunable(model, settings.model.prunable)
 
 
@@ -162,18 +165,15 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunFolder | None = None) -> list[Row]:
     """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch.
 
-    Meanwhile, with compute.sparse, pruned layers hold nothing but these.
-
     All processes begin with the first one's weights, and each draws dropout and the like for itself.
     """
     settings, ranks = job.settings, job.ranks
     checkpointer = Checkpointer(folder.path, settings.compute.checkpoint_steps) if folder else None
     ranks.broadcast(model.state_dict().values())
     purpose = ("train", ranks.rank) if ranks.rank else ("train",)
-    sparse = sparse_training(job, model, mask, folder)
-    with sparse as left, _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
+    with _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
         precision = settings.compute.precision
-        return fine_tune(model, left, settings.recipe, feed(job), precision, title, checkpointer, tracking)
+        return fine_tune(model, mask, settings.recipe, feed(job), precision, title, checkpointer, tracking)
 
 
 def _tracking(job: Job, title: str, folder: RunFolder | None) -> Tracking:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from prune_cli.common.errors import RequestError
-from prune_cli.common.lazy import nn
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.models.registry import ClipInput
+from prune_cli.pipeline.outline import ModelOutline
 from prune_cli.targets import target_of
 from prune_cli.targets.units import VIDEO
 from prune_cli.training.trackers import check_trackers
@@ -63,7 +63,6 @@ def _idle(settings: Settings) -> dict[str, str]:
     if settings.mask is None and settings.sparsity.percent == 0:
         of_scorer = [f"scorer.{option.name}" for option in fields(scorer)]
         idle |= dict.fromkeys([*of_scorer, *of_scoring], "nothing is scored, since nothing is removed")
-        idle |= {"compute.sparse": "nothing is removed"}
     return idle
 
 
@@ -73,11 +72,9 @@ def _at_default(settings: Settings, key: str) -> bool:
     return any(option.name == name and option.default == getattr(part, name) for option in fields(part))
 
 
-def check_processes(settings: Settings, model: nn.Module) -> None:
+def check_processes(settings: Settings, outline: ModelOutline) -> None:
     """Raise RequestError for several processes and a model with batch statistics: each would see its own share's alone."""
-    if settings.compute.processes > 1 and any(
-        isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()
-    ):
+    if settings.compute.processes > 1 and outline.batch_norm:
         what = f"{settings.model.name} has BatchNorm, and each process would normalise its own share of a batch"
         raise RequestError(what, f"compute.processes={settings.compute.processes}", "compute.processes=1")
 

@@ -50,8 +50,8 @@ class Target(ABC):
         """The weights that stay, True, where what `mask` keeps stays."""
 
     @abstractmethod
-    def zeroed(self, model: nn.Module, prunable: Prunable, removed: int) -> tuple[Mapping[str, Tensor], int]:
-        """The tensors in which removal sets zeros, by name, and how many zeros removing so many makes."""
+    def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
+        """The tensors in which removal sets zeros, by name: all of their weights where everything is removed."""
 
     def file_sizes(self, model: nn.Module, prunable: Prunable) -> dict[str, int]:
         """Bytes of a mask (`mask_file`) and of scores (`score_file`); the model may be on the meta device."""

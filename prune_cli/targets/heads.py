@@ -76,12 +76,9 @@ class HeadTarget(Target):
             found[proj] = columns(layer, keep_H).expand_as(layer.proj.weight)
         return found
 
-    def zeroed(self, model: nn.Module, prunable: Prunable, removed: int) -> tuple[Mapping[str, Tensor], int]:
-        """qkv and proj of each layer; where heads differ in size from layer to layer, as many zeros as in the mean."""
-        masks = self.parameters(model, prunable)
-        weights = {of: model.get_parameter(of) for name in masks for of in _names(name)}
-        size, heads = (sum(t.numel() for t in tensors.values()) for tensors in (weights, masks))
-        return weights, removed * size // heads
+    def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
+        """qkv and proj of each layer with heads that can be removed."""
+        return {of: model.get_parameter(of) for name in self.parameters(model, prunable) for of in _names(name)}
 
     def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
         """The model with attention of the heads that stay, in each layer as many as do; none may be left."""

@@ -42,12 +42,11 @@ class UnitTarget(Target):
 
         return weight_mask(model, mask, self.placement)
 
-    def zeroed(self, model: nn.Module, prunable: Prunable, removed: int) -> tuple[Mapping[str, Tensor], int]:  # noqa: ARG002
+    def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:  # noqa: ARG002
         """What reads the units: each removed unit takes a column of each tensor with it."""
         from prune_cli.units.removal import readers_of
 
-        readers = readers_of(model, self.placement)
-        return readers, removed * sum(len(weight) for weight in readers.values())
+        return readers_of(model, self.placement)
 
     def check_model(self, settings: Settings) -> None:
         """Units are those of a model that sees clips."""

@@ -37,6 +37,6 @@ class WeightTarget(Target):
         """The mask itself."""
         return dict(mask)
 
-    def zeroed(self, model: nn.Module, prunable: Prunable, removed: int) -> tuple[Mapping[str, Tensor], int]:
+    def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
         """The prunable weights, one zero each."""
-        return self.parameters(model, prunable), removed
+        return self.parameters(model, prunable)

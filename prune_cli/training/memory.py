@@ -1,31 +1,47 @@
-"""What a training run holds and writes beside its activations, from shapes alone: the model may be on the meta device."""
+"""What a training run holds and writes beside its activations, from shapes alone: no weight is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.shaped import Shaped
 from prune_cli.masks.survivors import elementwise
+from prune_cli.runs import facts
 from prune_cli.training.recipe import Recipe
 
 PLACE = 8  # bytes of a survivor's place in its tensor: int64
 BOOL = 1
 
 
-def footprint(model: nn.Module, parameters: Mapping[str, Tensor], kept: int, recipe: Recipe) -> dict[str, int]:
+@dataclass(frozen=True)
+class ModelBytes:
+    """Bytes of all parameters, and of all buffers, of a model."""
+
+    parameters: int
+    buffers: int
+
+    @classmethod
+    def of(cls, model: nn.Module) -> ModelBytes:
+        """Those of a model, which may be on the meta device."""
+        return cls(_bytes(model.parameters()), _bytes(model.buffers()))
+
+
+def footprint(model: ModelBytes, parameters: Mapping[str, Shaped], kept: int, recipe: Recipe) -> dict[str, int]:
     """Bytes by name. weights: parameters and buffers.
 
     gradients, optimizer: of a dense run. survivor_gradients: those of the survivors and of all that is not prunable,
     and the largest pruned tensor's own, which are dense for a moment. survivor_optimizer: its state, its copy of the
     survivors and their indices. model_file, mask_file, score_file: what is written, the scores once for all sparsities.
     """
-    everything = _bytes(model.parameters())
+    everything = model.parameters
     prunable, size = _bytes(parameters.values()), sum(p.numel() for p in parameters.values())
     left = prunable * kept // size
-    copies = _state_copies(recipe)
+    copies = _state_copies(elementwise(recipe.optimizer), recipe.optimizer_options())
     largest = max(_bytes([p]) for p in parameters.values()) if kept < size else 0
     average = everything if recipe.ema_decay is not None else 0
-    weights = everything + _bytes(model.buffers())
+    weights = everything + model.buffers
     return {
         "weights": weights,
         "gradients": everything,
@@ -38,14 +54,20 @@ def footprint(model: nn.Module, parameters: Mapping[str, Tensor], kept: int, rec
     }
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def _bytes(tensors: Iterable[Shaped]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def _state_copies(recipe: Recipe) -> int:
-    """How many numbers the recipe's optimiser keeps for each weight: asked of one that has taken a step."""
+def _state_copies(optimizer: str, options: Mapping[str, float]) -> int:
+    """How many numbers this optimiser of torch keeps for each weight."""
+    about = {"name": optimizer, "options": dict(options)}
+    return facts.known("optimizer", about, lambda: _counted_copies(optimizer, options))
+
+
+def _counted_copies(name: str, options: Mapping[str, float]) -> int:
+    """Asked of an optimiser that has taken a step."""
     probe = nn.Parameter(torch.zeros(7))
     probe.grad = torch.ones(7)
-    optimizer = getattr(torch.optim, elementwise(recipe.optimizer))([probe], **recipe.optimizer_options())
+    optimizer = getattr(torch.optim, name)([probe], **options)
     optimizer.step()
     return sum(isinstance(t, Tensor) and t.shape == probe.shape for t in optimizer.state[probe].values())

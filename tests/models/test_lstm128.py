@@ -18,7 +18,7 @@ from prune_cli.models.lstm128 import Lstm128
 from prune_cli.models.networks.clip_classifier import ClipClassifier
 from prune_cli.models.prunable import prunable
 from prune_cli.models.sources import Weights, locate
-from prune_cli.models.weights import build, check
+from prune_cli.models.weights import StateOutline, build, check
 from prune_cli.runs.files import sha256
 
 UNITS, CLASSES = 5, 4
@@ -149,7 +149,7 @@ def test_weights_of_other_classes_or_units_are_refused_by_the_names_of_their_ten
         model = Lstm128(str(path), units=units)
         with torch.device("meta"):
             outline = model.build(classes)
-        for use in (lambda m=model, k=classes: build(m, locate(m), k, 0), lambda m=model, o=outline: check(o, locate(m))):  # fmt: skip
+        for use in (lambda m=model, k=classes: build(m, locate(m), k, 0), lambda m=model, o=outline: check(StateOutline.of(o), locate(m))):  # fmt: skip
             with pytest.raises(WeightsError) as caught:
                 use()
             assert said in caught.value.what
@@ -188,7 +188,7 @@ def test_our_packaged_weights_are_small_and_say_how_they_were_made(dataset: str)
         pytest.skip("they are still being trained")
     assert path.stat().st_size <= 5e6
     with torch.device("meta"):
-        check(model.build(8), locate(model, dataset=dataset))
+        check(StateOutline.of(model.build(8)), locate(model, dataset=dataset))
     card = json.loads(path.with_suffix(".json").read_text())
     assert (card["sha256"], card["parameters"], card["dtype"]) == (sha256(path), 2_164_936, "float16")
     assert card["test_accuracy"] > 50  # chance is 12.5; what came out stands in the README

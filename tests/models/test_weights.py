@@ -20,7 +20,7 @@ from prune_cli.models.report_models import ViTB16
 from prune_cli.models.sources import Weights, locate, origin, packaged_file
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
-from prune_cli.models.weights import build, check, read, restore
+from prune_cli.models.weights import StateOutline, build, check, read, restore
 from prune_cli.runs.compressed import write_mask, write_model
 from prune_cli.runs.files import sha256, write_json
 
@@ -44,7 +44,7 @@ def outlined(classes: int = 10) -> nn.Module:
 def refused(path: Path) -> str:
     """What is said of a file, whether the model is built from it or only checked against it."""
     said = set()
-    for use in (lambda: built(str(path)), lambda: check(outlined(), locate(ViTMicro(str(path))))):
+    for use in (lambda: built(str(path)), lambda: check(StateOutline.of(outlined()), locate(ViTMicro(str(path))))):
         with pytest.raises(WeightsError) as caught:
             use()
         assert caught.value.where == str(path)
@@ -64,7 +64,7 @@ def test_compressed_weights_are_those_that_were_written_and_a_mask_or_a_damaged_
     restore(fresh, path)
     assert all(same(module, fresh).values())
     build(ViTMicro(str(path)), locate(ViTMicro(str(path))), 10, 0)
-    check(outlined(), locate(ViTMicro(str(path))))
+    check(StateOutline.of(outlined()), locate(ViTMicro(str(path))))
     write_mask(path, mask)
     with pytest.raises(WeightsError, match="a mask has no values"):
         built(str(path))
@@ -146,7 +146,7 @@ def test_packaged_weights_are_small_fit_and_say_how_they_were_made(name: str, we
     assert locate(model) == Weights("packaged", path, sha256(path), weights.partition(":")[2])
     assert path.stat().st_size <= 2.5e6
     with torch.device("meta"):
-        check(model.build(3), locate(model))
+        check(StateOutline.of(model.build(3)), locate(model))
     assert all(t.isfinite().all() for t in build(model, locate(model), 3, seed=0).state_dict().values())
     card = json.loads(path.with_suffix(".json").read_text())
     assert (card["sha256"], card["train_images"], card["test_images"]) == (sha256(path), images, 10_000)
@@ -209,7 +209,7 @@ def test_a_pickle_of_tensors_is_read_however_it_is_nested(
     torch.save(content, tmp_path / f"weights{suffix}")
     found = read(tmp_path / f"weights{suffix}")
     assert found.keys() == tensors.keys()
-    check(outlined(), locate(ViTMicro(str(tmp_path / f"weights{suffix}"))))
+    check(StateOutline.of(outlined()), locate(ViTMicro(str(tmp_path / f"weights{suffix}"))))
     assert torch.equal(built(str(tmp_path / f"weights{suffix}")).state_dict()["norm.bias"], tensors["norm.bias"])
 
 

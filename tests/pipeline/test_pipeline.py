@@ -97,9 +97,13 @@ def test_scoring_batches_are_made_when_asked_for_and_are_the_same_in_every_pass(
 
 
 def test_an_outline_counts_without_a_weight(built_data: Path) -> None:
-    model, parameters = pipeline.outline(job(built_data))
-    assert {p.device.type for p in model.parameters()} == {"meta"}
-    assert sum(p.numel() for p in parameters.values()) == 786_432
+    outline = job(built_data).outline
+    assert (outline.size, outline.parameters) == (786_432, 803_338)
+    model, parameters = pipeline.build_model(job(built_data))
+    assert {name: tuple(p.shape) for name, p in parameters.items()} == {
+        name: each.shape for name, each in outline.removable.items()
+    }
+    assert sum(p.numel() for p in model.parameters()) == outline.parameters
 
 
 def test_stored_scores_keep_the_models_order_which_breaks_ties(built_data: Path, tmp_path: Path) -> None:

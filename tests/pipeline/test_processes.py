@@ -17,7 +17,7 @@ from prune_cli.common.ranks import ALONE, LostError, Ranks
 from prune_cli.config.schema import Point
 from prune_cli.execution.processes import ask
 from prune_cli.execution.run_once import record_failure
-from prune_cli.pipeline import JobFactory, composer, describe, outline
+from prune_cli.pipeline import JobFactory, composer, describe
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.run_request import RunRequest, read_request, write_request
 from prune_cli.runs.status import FAILED, RUNNING, Status, begin, end, read_status, write_status
@@ -72,7 +72,7 @@ def test_a_record_tells_the_command_of_its_request_not_that_of_the_process(run: 
     typed = ("prune-cli", "sweep", "scorer=magnitude", *SMALL)
     point = Point({"recipe": "smoke", "scorer": "magnitude"}, {"model.weights": "random", "compute.device": "cpu"})
     job = JobFactory(Paths(), argv=typed).job(composer(Paths()).settings(point))
-    plan = describe(job, "prune", *outline(job))
+    plan = describe(job, "prune")
     folder = Path("runs/prune") / plan.hash
     ask(job, folder, Paths())
     assert read_request(folder).argv == typed

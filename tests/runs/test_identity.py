@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from named_jobs import named_job
 
 from prune_cli import pipeline
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import single
-from prune_cli.data.registry import Split, Splits
 from prune_cli.models.sources import Weights
 from prune_cli.pipeline.job import prune_identity, score_identity, train_identity
 from prune_cli.runs.files import write_tensors
@@ -26,12 +26,10 @@ IDENTITIES = {"prune": prune_identity, "score": score_identity, "train": train_i
 COMPOSER = pipeline.composer(Paths())
 
 
-def job(*words: str, weights: str = WEIGHTS, data: str = DATA, device: str = "cpu") -> pipeline.Job:
-    """A job with made-up digests; its splits hold nothing that counts."""
+def job(*words: str, weights: str = WEIGHTS, data: str = DATA) -> pipeline.Job:
+    """A job with made-up digests."""
     settings = COMPOSER.settings(single(words, Catalogue(), "prune"))
-    nothing = Split(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
-    splits = Splits(nothing, nothing, nothing, tuple(map(str, range(10))))
-    return pipeline.Job(settings, splits, data, Weights("packaged", Path("x"), weights), torch.device(device))
+    return named_job(settings, data, Weights("packaged", Path("x"), weights))
 
 
 def name(kind: str, *words: str, **digests: str) -> str:
@@ -94,8 +92,7 @@ def test_what_changes_no_number_changes_no_name(kind: str, words: tuple[str, ...
 
 
 @pytest.mark.parametrize("kind", IDENTITIES)
-def test_neither_the_device_nor_the_folder_of_the_data_count(kind: str) -> None:
-    assert name(kind, device="meta") == name(kind)
+def test_the_folder_of_the_data_does_not_count(kind: str) -> None:
     assert name(kind, "dataset=fashion_mnist", "dataset.root=/elsewhere") == name(kind, "dataset=fashion_mnist")
 
 
@@ -135,8 +132,6 @@ def test_weights_and_data_count_by_their_digests(kind: str) -> None:
         ("recipe.horizontal_flip=true", {"prune", "train"}),
         ("recipe=smoke", {"prune", "train"}),
         ("compute.precision=bf16", {"prune", "train"}),  # scores are measured without autocast
-        ("compute.sparse=on", {"prune"}),  # the only run that removes weights before it trains
-        ("compute.sparse=off", set()),
     ],
 )
 def test_an_option_counts_where_it_changes_a_number(word: str, changed: set[str]) -> None:
@@ -272,9 +267,3 @@ def test_a_new_option_left_at_its_default_renames_no_old_run() -> None:
 
 def test_an_option_without_a_default_always_counts() -> None:
     assert changed_options(Recipe(epochs=1)) == {"epochs": 1}
-
-
-def test_sparse_layers_are_in_a_name_as_they_are_typed_and_only_where_something_is_removed() -> None:
-    words = [("compute.sparse=on",), ()]
-    assert len({name("prune", *typed) for typed in words}) == 2
-    assert len({name("prune", "sparsity=dense", *typed) for typed in words}) == 1

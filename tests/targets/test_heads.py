@@ -16,6 +16,7 @@ from prune_cli.models.lstm128 import Lstm128
 from prune_cli.models.mixer_micro import MixerMicro
 from prune_cli.models.poolformer_micro import PoolFormerMicro
 from prune_cli.models.prunable import prunable
+from prune_cli.pipeline.outline import ModelOutline
 from prune_cli.targets.heads import HeadTarget
 
 H, D, d = 4, 16, 4
@@ -87,8 +88,9 @@ def test_a_mask_of_weights_removes_the_heads_and_nothing_else() -> None:
         assert int((~found[f"{name}.qkv.weight"]).sum()) == int((~keep).sum()) * 3 * d * D
         assert int((~found[f"{name}.proj.weight"]).sum()) == int((~keep).sum()) * d * D
     removed = sum(int((~keep).sum()) for keep in found.values())
-    weights, count = HEADS.zeroed(model, PATTERNS, sum(int((~keep).sum()) for keep in KEEP.values()))
-    assert (set(weights), count) == (set(found), removed)
+    outline = ModelOutline.of(model, HEADS, PATTERNS)
+    zeros = outline.zeros(sum(int((~keep).sum()) for keep in KEEP.values()))
+    assert (set(outline.zeroed), zeros) == (set(found), removed)
 
 
 @pytest.mark.parametrize("left_out", ["qkv.weight", "proj.weight"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from prune_cli import masks
 from prune_cli.masks.survivors import SurvivorOptimizer
 from prune_cli.runs.files import write_tensors
-from prune_cli.training.memory import footprint
+from prune_cli.training.memory import ModelBytes, footprint
 from prune_cli.training.recipe import Recipe
 
 
@@ -19,6 +19,10 @@ def network(device: str = "cpu") -> tuple[nn.Module, dict[str, nn.Parameter]]:
     with torch.device(device):
         model = nn.Sequential(nn.Linear(300, 200), nn.BatchNorm1d(200), nn.Linear(200, 100), nn.Linear(100, 10))
     return model, {name: model.get_parameter(name) for name in ("0.weight", "2.weight")}
+
+
+def planned(model: nn.Module, parameters: dict[str, nn.Parameter], kept: int, recipe: Recipe) -> dict[str, int]:
+    return footprint(ModelBytes.of(model), parameters, kept, recipe)
 
 
 def held(tensors: list[Tensor]) -> int:
@@ -45,7 +49,7 @@ def test_the_plan_is_what_an_optimiser_holds(recipe: Recipe) -> None:
     scores = {name: p.detach().abs() for name, p in parameters.items()}
     mask = masks.select(scores, 0.9)
     kept = sum(int(keep.sum()) for keep in mask.values())
-    plan = footprint(*network("meta"), kept, recipe)
+    plan = planned(*network("meta"), kept, recipe)
     masks.apply(parameters, mask)
     optimizer = trained(model, mask, recipe)
     own = held([t for part in optimizer._pruned for t in (part.values, part._places)])
@@ -59,7 +63,7 @@ def test_the_plan_is_what_an_optimiser_holds(recipe: Recipe) -> None:
 
 def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
     model, parameters = network()
-    plan = footprint(*network("meta"), 100, Recipe(1))
+    plan = planned(*network("meta"), 100, Recipe(1))
     for name, tensors in {
         "model_file": model.state_dict(),
         "mask_file": {name: p > 0 for name, p in parameters.items()},
@@ -73,7 +77,7 @@ def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
 def test_nothing_removed_needs_no_dense_moment_and_an_average_needs_a_copy() -> None:
     model, parameters = network("meta")
     size = sum(p.numel() for p in parameters.values())
-    plan = footprint(model, parameters, size, Recipe(1))
+    plan = planned(model, parameters, size, Recipe(1))
     assert plan["survivor_gradients"] == plan["gradients"]
-    averaged = footprint(model, parameters, size, Recipe(1, ema_decay=0.99))
+    averaged = planned(model, parameters, size, Recipe(1, ema_decay=0.99))
     assert averaged["optimizer"] - plan["optimizer"] == plan["gradients"]

@@ -1,0 +1,133 @@
+"""A model without its weights: names, shapes and sizes, which are all that counting, describing and refusing need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.registry import is_packaged
+from prune_cli.config.schema import Settings
+from prune_cli.models.weights import StateOutline
+from prune_cli.runs import facts
+from prune_cli.targets import Target
+from prune_cli.training.memory import ModelBytes
+
+KIND = "model"
+
+
+@dataclass(frozen=True)
+class TensorOutline:
+    """A tensor without its values; it answers what is asked of a tensor's size. itemsize: bytes of a value."""
+
+    shape: tuple[int, ...]
+    itemsize: int
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions it has."""
+        return len(self.shape)
+
+    def numel(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    def element_size(self) -> int:
+        """Bytes of a value."""
+        return self.itemsize
+
+
+TensorOutlines = dict[str, TensorOutline]
+
+
+@dataclass(frozen=True)
+class ModelOutline:
+    """A model for a task and a target.
+
+    removable: what can be removed, by name, in the model's order (Target.parameters). zeroed: the tensors in which
+    removal sets zeros (Target.zeroed). parameters: the number of all. bytes: of all parameters and buffers. files: bytes
+    of a mask and of scores (Target.file_sizes). state: what weights from a file must fit. batch_norm: whether it has
+    statistics of batches.
+    """
+
+    removable: TensorOutlines
+    zeroed: TensorOutlines
+    parameters: int
+    bytes: ModelBytes
+    files: dict[str, int]
+    state: StateOutline
+    batch_norm: bool
+
+    @classmethod
+    def of(cls, model: nn.Module, target: Target, prunable: list[str]) -> ModelOutline:
+        """What is counted on the model itself, which may be on the meta device. Raises ConfigError."""
+        return cls(
+            removable=outlines(target.parameters(model, prunable)),
+            zeroed=outlines(target.zeroed(model, prunable)),
+            parameters=sum(p.numel() for p in model.parameters()),
+            bytes=ModelBytes.of(model),
+            files=target.file_sizes(model, prunable),
+            state=StateOutline.of(model),
+            batch_norm=any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()),
+        )
+
+    @property
+    def size(self) -> int:
+        """How many things can be removed."""
+        return sum(tensor.numel() for tensor in self.removable.values())
+
+    def zeros(self, removed: int) -> int:
+        """How many weights become zero where so many things are removed; where they differ in size, as in the mean."""
+        return removed * sum(tensor.numel() for tensor in self.zeroed.values()) // self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return asdict(self) | {"state": self.state.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ModelOutline:
+        """What `to_json` gave."""
+        tensors = {
+            part: {name: TensorOutline(tuple(each["shape"]), each["itemsize"]) for name, each in value[part].items()}
+            for part in ("removable", "zeroed")
+        }
+        parts = {"bytes": ModelBytes(**value["bytes"]), "state": StateOutline.from_json(value["state"])}
+        return cls(**{**value, **tensors, **parts})
+
+
+def model_outline(settings: Settings, target: Target, classes: int) -> ModelOutline:
+    """The outline that is kept (runs/facts.py), else that of the model built on the meta device. Raises ConfigError."""
+    if not (is_packaged(settings.model) and is_packaged(target)):
+        return _built(settings, target, classes)
+    about = _about(settings, target, classes)
+    return ModelOutline.from_json(facts.known(KIND, about, lambda: _built(settings, target, classes).to_json()))
+
+
+def confirm_outline(outline: ModelOutline, settings: Settings, target: Target, classes: int) -> None:
+    """Build the model in outline once more. Raises PruneCliError where it is another, which is no longer kept then."""
+    if _built(settings, target, classes) != outline:
+        facts.forget(KIND, _about(settings, target, classes))
+        raise facts.outdated(f"model={settings.model.name}")
+
+
+def _about(settings: Settings, target: Target, classes: int) -> dict[str, Any]:
+    """All that decides an outline, but for what decides every fact."""
+    return {
+        "model": {"name": settings.model.name, **asdict(settings.model)},
+        "target": target.name,
+        "classes": classes,
+        "precision": settings.compute.precision,
+    }
+
+
+def _built(settings: Settings, target: Target, classes: int) -> ModelOutline:
+    with torch.device("meta"):
+        model = settings.model.build(classes).to(settings.compute.dtype)
+    return ModelOutline.of(model, target, settings.model.prunable)
+
+
+def outlines(tensors: Mapping[str, Tensor]) -> TensorOutlines:
+    """The outline of each tensor."""
+    return {name: TensorOutline(tuple(tensor.shape), tensor.element_size()) for name, tensor in tensors.items()}
