@@ -87,7 +87,7 @@ def _hold_ours_alone() -> None:
     for plugin in _imported.values():
         for registry, cls in plugin.parts:
             registry.remove(cls)
-    for registry in Registry.all:
+    for registry in Registry.all.values():
         _ = registry.classes  # imports them
 
 
@@ -142,7 +142,7 @@ def _imported_now(module: str, where: str, load: Callable[[], Any]) -> tuple[tup
 
 
 def _registered(module: str, known: Set[type]) -> list[tuple[Registry[Any], type]]:
-    return [(each, cls) for each in Registry.all for cls in each.registered_by(module) if cls not in known]
+    return [(each, cls) for each in Registry.all.values() for cls in each.registered_by(module) if cls not in known]
 
 
 def _first_line(error: BaseException) -> str:

@@ -293,13 +293,16 @@ def test_a_run_without_plug_ins_needs_none(tmp_path: Path) -> None:
 
 
 def ours(kind: str) -> set[str]:
-    (registry,) = (each for each in Registry.all if each.kind == kind)
+    registry = Registry.all[kind]
     return {name for name, cls in registry.classes.items() if cls.__module__.startswith("prune_cli.")}
 
 
 def test_no_part_of_the_package_counts_with_its_source() -> None:
     parts = [
-        cls for registry in Registry.all for cls in registry.classes.values() if cls.__module__.startswith("prune_cli.")
+        cls
+        for registry in Registry.all.values()
+        for cls in registry.classes.values()
+        if cls.__module__.startswith("prune_cli.")
     ]
     assert parts and all(cls.source_sha256 is None for cls in parts)  # type: ignore[attr-defined]
 

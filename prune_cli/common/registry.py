@@ -23,10 +23,12 @@ NOT_IN_HASH = {"identity": False}  # metadata of an option that cannot change a 
 class Registry(Generic[T]):
     """The frozen dataclasses of one kind, by name. Their fields are the options of the part."""
 
-    all: ClassVar[list[Registry[Any]]] = []  # each registry that there is, for plug-ins (plugins.py)
+    all: ClassVar[dict[str, Registry[Any]]] = {}  # each registry that there is, by its kind, for plug-ins (plugins.py)
 
     def __init__(self, kind: str, package: str):
-        Registry.all.append(self)
+        if kind in Registry.all:
+            raise ValueError(f"there are two registries of the kind {kind!r}")
+        Registry.all[kind] = self
         self.kind = kind
         self._package = package
         self._classes: dict[str, type] = {}

@@ -67,7 +67,7 @@ def open_run(run: str, paths: Paths) -> StoredRun:
 
 def check_plugins(identity: Identity, folder: Path) -> None:
     """Raise RequestError unless each part of the run that was a plug-in's is of the very file that is loaded now."""
-    classes = {registry.kind: registry.classes for registry in Registry.all}
+    classes = {kind: registry.classes for kind, registry in Registry.all.items()}
     for kind, name, source in sources(identity):
         found = getattr(classes[kind].get(name), "source_sha256", None)
         if found != source:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from prune_cli import pipeline
+from prune_cli.common.registry import Registry
 from prune_cli.scorers.base import Scorer, with_defaults
 from prune_cli.scorers.registry import Batches, Parameters, ScorerRegistry, Scores, scorers
 
@@ -40,7 +41,13 @@ class Plain:
         return {name: self.sign * p.detach() for name, p in parameters.items()}
 
 
-def test_a_plain_class_is_given_every_attribute_that_it_lacks_and_no_other() -> None:
+def test_a_second_registry_of_one_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="two registries of the kind 'scorer'"):
+        ScorerRegistry("scorer", "prune_cli.scorers")
+
+
+def test_a_plain_class_is_given_every_attribute_that_it_lacks_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Registry, "all", {})  # or plug-ins would be looked for in this registry, by every later test
     registry = ScorerRegistry("scorer", "prune_cli.scorers")
     assert registry.register("plain")(Plain) is Plain
     scorer = registry.build("plain", rounds=2)
