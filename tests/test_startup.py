@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 HEAVY = ("torch", "timm", "torchvision", "scipy.stats", "matplotlib", "pandas", "sklearn", "mlxtend", "skimage")
 SETTINGS_OF_EVERY_CHOICE = """
@@ -53,3 +54,35 @@ except SystemExit as end:
     assert end.code == 2
 """
     assert imported(code, tmp_path) == []
+
+
+TYPED = """
+import sys
+from prune_cli.cli import main
+sys.argv = ["prune-cli", *{words}]
+try:
+    main()
+except SystemExit as end:
+    assert end.code in (0, None), end.code
+"""
+RUN = ("prune", "scorer=magnitude", "compute.device=cpu", *QUICK)
+
+
+def without_torch(*words: str, cwd: Path) -> bool:
+    """Whether the command is answered with neither torch nor timm."""
+    return not {"torch", "timm", "torchvision"} & set(imported(TYPED.format(words=list(words)), cwd))
+
+
+def test_what_is_known_already_is_answered_without_torch(
+    tmp_path: Path, built_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRUNE_CLI_DATA", str(built_data))
+    assert not without_torch(*RUN, cwd=tmp_path)  # it computes
+    sweep = ("sweep", *RUN[1:], "seed=0,1", "--dry-run")
+    for words in (RUN, sweep, ("table", "1"), ("ls",), ("ls", "scorer", "--json"), ("verify",)):
+        assert without_torch(*words, cwd=tmp_path), words
+
+
+def test_a_plan_imports_torch_the_first_time_alone(tmp_path: Path) -> None:
+    words = ("prune", "model=timm", "model.arch=resnet18", "model.weights=random", "dataset=optdigits", "--dry-run")
+    assert [without_torch(*words, cwd=tmp_path) for _ in range(2)] == [False, True]

@@ -118,6 +118,12 @@ def test_the_names_are_those_of_the_published_files() -> None:
         assert [name for name, _ in published_as.train_list] == train
         assert [name for name, _ in published_as.test_list] == [test]
         assert published_as.meta["filename"] == meta
+        ours = Cifar10 if classes == 10 else Cifar100
+        assert (ours.files, ours.base_folder, ours.archive_name) == (
+            (*train, test, meta),
+            folder,
+            published_as.filename,
+        )
 
 
 @pytest.mark.parametrize("name", ["data_batch_1", "data_batch_4", "test_batch", "batches.meta"])

@@ -23,8 +23,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def fresh_code() -> Iterator[None]:
-    """No test's packages or sources are another's."""
+def fresh_code(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test's packages, sources or plug-ins are another's."""
+    monkeypatch.setattr(facts, "_trusted", True)
     yield
     facts._code.cache_clear()
 
