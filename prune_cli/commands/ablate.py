@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.analysis import ablation, probe
@@ -11,6 +10,7 @@ from prune_cli.analysis.claims import SHOWN, claims
 from prune_cli.analysis.probe import Probe
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import pd
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.execution.request import check_used
@@ -93,12 +93,13 @@ def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.
     settings = subject.settings
     note(f"{number} {settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
     jobs = subject.jobs(paths)
-    identity = {"measures": [pipeline.score_identity(job) for job in jobs], "test_images": settings.recipe.test_images}
+    identity: JsonObject = {"measures": [pipeline.score_identity(job) for job in jobs]}
+    identity |= {"test_images": settings.recipe.test_images}
     identity |= {"draws": ablation.DRAWS, "fractions": list(ablation.FRACTIONS)}
     identity |= {"steps": probe.STEPS, "step_draws": ablation.TUNED_DRAWS}
     folder = RunFolder.of(paths.runs, "ablate", identity)
     run_once(folder, AblationRecord, lambda: _measure(jobs, paths, folder))
-    about: dict[str, Any] = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
+    about: JsonObject = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     return {
         name: pd.read_csv(folder.path / f"{name}.csv", keep_default_na=False).assign(**about, run=folder.path.name)
         for name in (ABLATION, CURVES)
@@ -123,10 +124,15 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> Ablat
     return record
 
 
+def _chance(subject: TrainedModel) -> float:
+    """The accuracy [%] of a guess."""
+    return 100 / len(subject.factory.job(subject.settings).splits.classes)
+
+
 def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: Paths) -> None:
     up, across = _axes(planned[0])
     called = titles(planned)
-    chance = {s.settings.dataset.name: 100 / len(s.settings.dataset.classes) for s in planned}
+    chance = {subject.settings.dataset.name: _chance(subject) for subject in planned}
     units = tables[ABLATION]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel
     draw_units(first, (up, across), called, paths.results / f"{ABLATION}.png")

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.plain import PlainConfig
 from prune_cli.config.catalogue import Catalogue, Choice
 from prune_cli.config.options import Option, comments, options_of
 from prune_cli.config.schema import SWEEPABLE, Point, Scoring, Settings, TopLevel
@@ -113,7 +114,7 @@ class Composer:
                 plain[part] = complete(plain[part], {option for top, _, option in typed if top == part})
         return plain
 
-    def from_plain(self, plain: Any) -> Settings:
+    def from_plain(self, plain: PlainConfig) -> Settings:
         """The settings that a run's config.yaml holds. Raises ConfigError for a value out of range."""
         return Settings(**{part: self._build(part, plain) for part in PARTS}, plain=plain)
 

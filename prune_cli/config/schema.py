@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.plain import PlainConfig
 from prune_cli.common.registry import NOT_IN_HASH
+
+if TYPE_CHECKING:  # the parts are of rooms above, which config must not import when it runs
+    from prune_cli.common.device import Compute
+    from prune_cli.data.registry import Dataset
+    from prune_cli.masks.allocate import Sparsity
+    from prune_cli.masks.controls import ControlChoice
+    from prune_cli.models.registry import Model
+    from prune_cli.scorers import Scorer
+    from prune_cli.targets import Removal
+    from prune_cli.training.recipe import Recipe
 
 SWEEPABLE = (
     "model",
@@ -48,18 +59,18 @@ class Settings:
     plain holds the same values as nested dicts, in the order of the config files: it is what config.yaml shows.
     """
 
-    model: Any
-    dataset: Any
-    scorer: Any
-    sparsity: Any
-    removal: Any
-    control: Any
-    recipe: Any
-    compute: Any
+    model: Model
+    dataset: Dataset
+    scorer: Scorer
+    sparsity: Sparsity
+    removal: Removal
+    control: ControlChoice
+    recipe: Recipe
+    compute: Compute
     scoring: Scoring
     seed: int
     mask: str | None
-    plain: dict[str, Any] = field(repr=False)
+    plain: PlainConfig = field(repr=False)
 
 
 @dataclass

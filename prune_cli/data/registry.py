@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import Field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.registry import Registry
@@ -17,6 +18,7 @@ __all__ = ["Dataset", "FromFiles", "Rendered", "Split", "Splits", "datasets", "r
 class Dataset(Protocol):
     """A dataset. The fields of its dataclass are its options."""
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     name: str
     title: str  # how tables write it
 

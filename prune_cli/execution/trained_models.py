@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import RequestError
@@ -16,6 +15,7 @@ from prune_cli.execution.request import from_scratch
 from prune_cli.runs.artefacts import MODEL
 from prune_cli.runs.identity import changed_options
 from prune_cli.runs.paths import Paths
+from prune_cli.scorers import Scorer
 
 MEASURES = "scorer=transfer_entropy,mutual_information"  # the report's; up and across in Figure 4 (a)
 NOT_OF_TRAINING = ("scorer", "scoring", "removal", "sparsity")
@@ -46,7 +46,7 @@ class TrainedModel:
         record = train_once(self.factory.job(self.scratch), paths)
         weights = str(paths.runs / "train" / record.hash / MODEL)
         made, plains = pipeline.composer(paths), [each.plain for each in self.measures]
-        trained = [made.from_plain(plain | {"model": plain["model"] | {"weights": weights}}) for plain in plains]
+        trained = [made.from_plain({**plain, "model": plain["model"] | {"weights": weights}}) for plain in plains]
         return [self.factory.job(each) for each in trained]
 
 
@@ -100,7 +100,7 @@ def titles(planned: Iterable[TrainedModel]) -> dict[str, str]:
     return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
 
 
-def measure_name(scorer: Any) -> str:
+def measure_name(scorer: Scorer) -> str:
     """What tables call a measure: the scorer's name and its options that differ from their default, as they are typed.
 
     Which way round it ranks is left out: the orders of removal go both ways.
@@ -125,13 +125,13 @@ def _undirected(scores: dict[str, Tensor], keep: str) -> Tensor:
     return (score if keep == "high" else -score).cpu()
 
 
-def _title(scorer: Any) -> str:
+def _title(scorer: Scorer) -> str:
     """What figures call a measure."""
     options = _options(scorer)
     return f"{scorer.title} ({', '.join(options)})" if options else scorer.title
 
 
-def _options(scorer: Any) -> list[str]:
+def _options(scorer: Scorer) -> list[str]:
     changed = changed_options(scorer)
     return [f"{key}={value}" for key, value in changed.items() if key not in ("name", "version", "keep")]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 from prune_cli.common.lazy import nn
 from prune_cli.common.registry import Registry
@@ -35,6 +35,7 @@ class Model(Protocol):
     One whose `weights` say how its images are prepared has `canonical`: the same model, in which other options say it.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     name: str
     weights: str  # packaged | hub | random | a file
     prunable: list[str]  # patterns over parameter names
@@ -57,7 +58,7 @@ class Model(Protocol):
 def untrained(model: Model) -> dict[str, Any]:
     """The options to change for the same model with random weights, its images prepared as they are now."""
     same = getattr(model, "canonical", model)
-    values = {option.name: getattr(same, option.name) for option in fields(model)}  # type: ignore[arg-type]
+    values = {option.name: getattr(same, option.name) for option in fields(model)}
     return {name: value for name, value in values.items() if value != getattr(model, name)} | {"weights": "random"}
 
 

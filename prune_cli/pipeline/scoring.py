@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from prune_cli.common.device import device_for_float64, peak_memory
 from prune_cli.common.lazy import nn, pd
@@ -74,7 +73,7 @@ def _scores_with_quantiles(
 
 
 def _measure_units(
-    scorer: Any, model: nn.Module, batches: Batches, parameters: Parameters
+    scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
 ) -> tuple[Scores, pd.DataFrame, float]:
     """The scores of units, what was measured of each, a row a unit, and the seconds that the scorer took."""
     start = time.perf_counter()

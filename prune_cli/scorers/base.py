@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
-from typing import ClassVar
+from dataclasses import Field, fields
+from typing import Any, ClassVar
 
 from prune_cli.common.lazy import Tensor, nn
 
@@ -22,6 +22,7 @@ class Scorer(ABC):
     The attributes below have defaults; a registered class that does not inherit is given them (see `with_defaults`).
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     name: ClassVar[str]
     title: ClassVar[str]  # how tables write the method
     scores: ClassVar[tuple[str, ...]] = ("weights",)  # what it can score: weights, units or both
@@ -31,9 +32,8 @@ class Scorer(ABC):
     allows_regrowth: ClassVar[bool] = (
         False  # with rounds: all weights compete in each, and their first values are handed over
     )
-    measures_units: ClassVar[bool] = (
-        False  # `measures` says what was measured of each unit, and `keep` which way it ranks
-    )
+    measures_units: ClassVar[bool] = False  # `measures` says what was measured of each unit
+    keep: str = "high"  # of what measures units: whether those with low or with high values stay
     version: ClassVar[int] = 1  # goes up when the same options begin to mean other numbers
 
     @abstractmethod

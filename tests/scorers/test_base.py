@@ -20,6 +20,7 @@ DECLARED = {
     "rounds": 1,
     "allows_regrowth": False,
     "measures_units": False,
+    "keep": "high",
     "version": 1,
     "frames": 1,
     "label_must_change": False,
