@@ -54,7 +54,7 @@ def check_equal(left_alone: Study, disturbed: Study, rows: int) -> None:
     left = {path.name for path in disturbed.folder.rglob("*") if path.is_file()}
     assert not [name for name in left if name.endswith(".tmp") or name.startswith((".tmp", "checkpoint", "status"))]
     assert not list((disturbed.folder / "runs/.launch").iterdir())
-    assert not any(run["damaged"] for run in verify([], disturbed.folder / "runs"))
+    assert not any(run.damaged for run in verify([], disturbed.folder / "runs"))
 
 
 def survives(tmp_path: Path, data: Path, words: tuple[str, ...], kills: int, rows: int, seed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def build_data(
     from prune_cli.commands.build_data import build_data as build
 
     made = build(settings, paths, verify)
-    rows = [(split, f"{images:,}") for split, images in made["images"].items()]
-    title = f"{made['dataset']}, digest {made['digest'][:12]}" + (f", in {made['folder']}" if made["folder"] else "")
-    columns = ("split", "clips" if made["folder"] else "images")
-    return Output(made, lambda: print_table(title, columns, rows))
+    rows = [(split, f"{images:,}") for split, images in made.images.items()]
+    title = f"{made.dataset}, digest {made.digest[:12]}" + (f", in {made.folder}" if made.folder else "")
+    columns = ("split", "clips" if made.folder else "images")
+    return Output(asdict(made), lambda: print_table(title, columns, rows))

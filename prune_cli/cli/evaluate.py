@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -22,4 +23,4 @@ def evaluate(
     from prune_cli.commands.evaluate import show_evaluation
 
     found = measure(run, paths)
-    return Output(found, lambda: show_evaluation(found))
+    return Output(asdict(found), lambda: show_evaluation(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,5 @@ def pack(to: To, runs: Runs = None, *, paths: Annotated[Paths, RUNS_READ]) -> Ou
     from prune_cli.commands.pack import pack as copy
 
     packed = copy(runs or [], paths.runs, to)
-    rows = [list(row.values()) for row in packed.runs]
-    data = {"packed": packed.runs, "damaged": packed.damaged}
-    return Output(data, lambda: print_table("", ("run", "bytes"), rows), 1 if packed.damaged else 0)
+    rows = [(run.run, run.bytes) for run in packed.packed]
+    return Output(asdict(packed), lambda: print_table("", ("run", "bytes"), rows), 1 if packed.damaged else 0)

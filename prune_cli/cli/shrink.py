@@ -24,4 +24,4 @@ def shrink(run: Run, export: Export = None, *, paths: Annotated[Paths, RUNS_READ
     from prune_cli.commands.shrink import shrink as make_smaller
 
     found = make_smaller(run, paths, export)
-    return Output(found, lambda: show_shrunk(found))
+    return Output(found.to_json(), lambda: show_shrunk(found))

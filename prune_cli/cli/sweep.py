@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -51,12 +52,12 @@ def sweep(
     planned = plan_sweep(words or [], paths, references, fetch=not dry_run, here=here)
     if dry_run:
         points = sweeps.preview(planned, paths)
-        return Output({"points": points}, lambda: sweeps.show_preview(points))
+        return Output({"points": [asdict(point) for point in points]}, lambda: sweeps.show_preview(points))
     outcome = sweeps.sweep(planned, paths, starts, fail_fast)
     tables = sweeps.tables(paths)
     made = {
         "runs": [record.to_json() for record in outcome.records],
-        "failed": outcome.failed,
+        "failed": [asdict(failure) for failure in outcome.failed],
         **{t.name: t.as_json() for t in tables},
     }
     code = INTERRUPTED if outcome.stopped else 1 if outcome.failed else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from prune_cli.cli.app import Output, command
@@ -16,4 +17,8 @@ def verify(runs: Runs = None, *, paths: Annotated[Paths, RUNS_READ]) -> Output:
     from prune_cli.commands.verify import verify as check
 
     found = check(runs or [], paths.runs)
-    return Output({"runs": found}, lambda: show_verified(found), 1 if any(run["damaged"] for run in found) else 0)
+    return Output(
+        {"runs": [asdict(run) for run in found]},
+        lambda: show_verified(found),
+        1 if any(run.damaged for run in found) else 0,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from prune_cli import pipeline
 from prune_cli.analysis.drift import ALL, PRUNABLE, measure, moving
 from prune_cli.common.lazy import Tensor, pd
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.execution.dense_training import train_once
@@ -81,7 +82,7 @@ def show_drift(table: pd.DataFrame, paths: Paths) -> None:
     note(f"every tensor: {paths.results / DRIFT_TABLE}; the picture: {paths.results / DRIFT_FIGURE}")
 
 
-def as_json(table: pd.DataFrame) -> list[dict[str, Any]]:
+def as_json(table: pd.DataFrame) -> list[JsonObject]:
     """The rows, with null for what has no value."""
     return json.loads(table.to_json(orient="records", double_precision=15))
 

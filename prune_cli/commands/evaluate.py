@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from prune_cli import pipeline
 from prune_cli.common.terminal import print_table
@@ -11,7 +11,18 @@ from prune_cli.runs.paths import Paths
 from prune_cli.training.evaluate import evaluate as measure
 
 
-def evaluate(run: str, paths: Paths) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Evaluation:
+    """A stored model on the test images: mean loss, and accuracy [%] beside the one that its record says."""
+
+    run: str
+    images: int
+    loss: float
+    accuracy: float
+    accuracy_recorded: float
+
+
+def evaluate(run: str, paths: Paths) -> Evaluation:
     """Test accuracy (percent) of the stored model of a finished run, beside what its record says.
 
     Raises RequestError for an unknown run or other data, PruneCliError where its images would be prepared otherwise or
@@ -20,17 +31,11 @@ def evaluate(run: str, paths: Paths) -> dict[str, Any]:
     found = open_run(run, paths)
     job = found.job
     measured = measure(found.model, pipeline.evaluation_batches(job, "test"), job.settings.compute.precision)
-    return {
-        "run": str(found.folder),
-        "images": measured.images,
-        "loss": measured.loss,
-        "accuracy": measured.accuracy,
-        "accuracy_recorded": found.record.accuracy_last,
-    }
+    return Evaluation(str(found.folder), measured.images, measured.loss, measured.accuracy, found.record.accuracy_last)
 
 
-def show_evaluation(found: dict[str, Any]) -> None:
+def show_evaluation(found: Evaluation) -> None:
     """Print what was measured again, on the test images, beside what the record says."""
     columns = ("Run", "Test images", "Test loss", "Test [%]", "Recorded [%]")
-    numbers = (f"{found['loss']:.4f}", f"{found['accuracy']:.2f}", f"{found['accuracy_recorded']:.2f}")
-    print_table("", columns, [(found["run"], str(found["images"]), *numbers)])
+    numbers = (f"{found.loss:.4f}", f"{found.accuracy:.2f}", f"{found.accuracy_recorded:.2f}")
+    print_table("", columns, [(found.run, str(found.images), *numbers)])

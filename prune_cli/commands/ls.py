@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from prune_cli.common.errors import ConfigError, nearest
+from prune_cli.common.plain import JsonObject
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.options import top_level
 from prune_cli.config.schema import GROUPS
@@ -36,7 +36,7 @@ def ls(group: str | None, paths: Paths) -> list[tuple[str, ...]]:
     return [(name, what, found.origin(group, name)) for name, what in found.options[group].items()]
 
 
-def as_json(group: str | None, paths: Paths) -> dict[str, Any]:
+def as_json(group: str | None, paths: Paths) -> JsonObject:
     """The groups with the names of their choices, and the options outside of them; or the choices of `group`, each with
     where it is from and its options: name, type, default and description. Raises ConfigError for an unknown group."""
     found = catalogue(paths)
@@ -49,7 +49,7 @@ def as_json(group: str | None, paths: Paths) -> dict[str, Any]:
     return {"groups": groups, "options": [asdict(option) for option in top_level(found.text("config"))]}
 
 
-def _choices(group: str, found: Catalogue, paths: Paths) -> list[dict[str, Any]]:
+def _choices(group: str, found: Catalogue, paths: Paths) -> list[JsonObject]:
     from prune_cli.pipeline import composer  # brings torch in
 
     options = composer(paths).options

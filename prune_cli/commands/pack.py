@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prune_cli.commands.verify import there
 from prune_cli.common.errors import RequestError
@@ -18,11 +17,27 @@ KEPT = (CONFIG, METRICS, LAYERS)  # and the manifest, with the digest of the mas
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What came of packing: the folder and bytes of each packed run, and what is wrong with those that were left out."""
+class PackedRun:
+    """A run that was packed: its new folder, and the bytes in it."""
 
-    runs: list[dict[str, Any]]
-    damaged: list[dict[str, Any]]
+    run: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run that was left out, and what is wrong with it."""
+
+    run: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What came of packing."""
+
+    packed: list[PackedRun]
+    damaged: list[DamagedRun]
 
 
 def pack(runs: Iterable[str], runs_dir: Path, to: Path) -> Packed:
@@ -42,11 +57,11 @@ def pack(runs: Iterable[str], runs_dir: Path, to: Path) -> Packed:
             packed += [_packed(folder, to)] if folder.parent.name != "score" else []
         except DamagedError as error:
             note(f"left out: {error.where}: {error.what}")
-            damaged.append({"run": str(folder), "what": error.what})
+            damaged.append(DamagedRun(str(folder), error.what))
     return Packed(packed, damaged)
 
 
-def _packed(folder: Path, to: Path) -> dict[str, Any]:
+def _packed(folder: Path, to: Path) -> PackedRun:
     record, target = read_manifest(folder) or {}, to / folder.parent.name / folder.name
     kept = [name for name in KEPT if (folder / name).exists()]
     for name in kept:
@@ -55,4 +70,4 @@ def _packed(folder: Path, to: Path) -> dict[str, Any]:
         write_text(target / name, (folder / name).read_text(encoding="utf-8"))
     said = {key: value for key, value in record.items() if key != CHECKSUM}
     write_checksummed(target / MANIFEST, said | {PACKED: True})
-    return {"run": str(target), "bytes": sum(path.stat().st_size for path in target.iterdir())}
+    return PackedRun(str(target), sum(path.stat().st_size for path in target.iterdir()))

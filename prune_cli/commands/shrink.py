@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import nn, torch
 from prune_cli.common.path_checks import check_export, typed_path
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.stored_run import StoredRun, open_run
 from prune_cli.runs.artefacts import MASK, MODEL, SHRUNK
@@ -20,7 +22,34 @@ from prune_cli.training.evaluate import evaluate
 NEAR = 1e-4  # logits of the two models may differ by rounding
 
 
-def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Shrunk:
+    """The smaller model of a run: what it has left (`sizes`, by its noun), what that saves, and how near its answers are.
+
+    parameters, bytes: of the smaller model; _before: of the masked one. accuracy [%]: on the test set, beside the recorded
+    one. largest_difference: between the logits of both. file: where it is.
+    """
+
+    run: str
+    sizes: Mapping[str, object]
+    parameters_before: int
+    parameters: int
+    bytes_before: int
+    bytes: int
+    accuracy_recorded: float
+    accuracy: float
+    largest_difference: float
+    file: str
+
+    def to_json(self) -> JsonObject:
+        """The fields by name, the sizes among them."""
+        found: JsonObject = {}
+        for name, value in vars(self).items():
+            found |= value if name == "sizes" else {name: value}
+        return found
+
+
+def shrink(run: str, paths: Paths, export: Path | None = None) -> Shrunk:
     """Write the smaller model and say what it saves; it is held against the masked model on the whole test set.
 
     Raises RequestError for an unknown run, or one whose removal leaves no smaller model.
@@ -33,33 +62,33 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> dict[str, Any]
     small = found.target.shrink(found.model, mask)
     difference = _difference(found, small)
     write_tensors(to, small.state_dict())
-    result = {
-        "run": str(found.folder),
-        **found.target.sizes(mask),
-        "parameters_before": _parameters(found.model),
-        "parameters": _parameters(small),
-        "bytes_before": (found.folder / MODEL).stat().st_size,
-        "bytes": to.stat().st_size,
-        "accuracy_recorded": found.record.accuracy_last,
-        "accuracy": evaluate(small, test, precision).accuracy,
-        "largest_difference": difference,
-        "file": str(to),
-    }
+    result = Shrunk(
+        run=str(found.folder),
+        sizes=found.target.sizes(mask),
+        parameters_before=_parameters(found.model),
+        parameters=_parameters(small),
+        bytes_before=(found.folder / MODEL).stat().st_size,
+        bytes=to.stat().st_size,
+        accuracy_recorded=found.record.accuracy_last,
+        accuracy=evaluate(small, test, precision).accuracy,
+        largest_difference=difference,
+        file=str(to),
+    )
     card = found.target.card(found.job.settings, len(found.job.data.outline.classes))
-    write_json(to.with_suffix(".json"), result | card | {"sha256": sha256(to)})
+    write_json(to.with_suffix(".json"), result.to_json() | card | {"sha256": sha256(to)})
     note(f"to use it: {found.target.usage(found.record.model, mask, str(to))}")
     return result
 
 
-def show_shrunk(found: dict[str, Any]) -> None:
+def show_shrunk(found: Shrunk) -> None:
     """Print what the smaller model saves, and how near its answers are; accuracies in percent, on the test set."""
-    shown = {key: f"{value:.2f} %" for key, value in found.items() if key.startswith("accuracy")}
-    shown |= {"largest_difference": f"{found['largest_difference']:.1e}"}
-    shown |= {key: _words(value) for key, value in found.items() if isinstance(value, dict)}
-    print_table("", ("what", "value"), list((found | shown).items()))
+    shown = {key: _words(value) for key, value in found.sizes.items() if isinstance(value, Mapping)}
+    shown |= {"accuracy_recorded": f"{found.accuracy_recorded:.2f} %", "accuracy": f"{found.accuracy:.2f} %"}
+    shown |= {"largest_difference": f"{found.largest_difference:.1e}"}
+    print_table("", ("what", "value"), list((found.to_json() | shown).items()))
 
 
-def _words(values: dict[str, Any]) -> str:
+def _words(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prune_cli.commands.table import remember, show_table, table
 from prune_cli.common.errors import ErrorParts
@@ -28,11 +27,32 @@ TAIL = 5  # lines of a failed run's log that are shown
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A run that failed: its hash, what it is in a few words, why, as it is shown, and the last lines of its logs."""
+
+    run: str
+    point: str
+    reason: list[str]
+    log: list[str]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A point that may be run: its hash (None: known once the weights have been fetched), what it is in a few words, how far
+    it has come (one of STATES), and the seconds that it takes if runs like it have been finished."""
+
+    run: str | None
+    point: str
+    state: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of a sweep: the records of the finished runs, what failed and why, and whether it was stopped."""
 
     records: list[RunRecord]
-    failed: list[dict[str, Any]]
+    failed: list[Failure]
     stopped: bool
 
 
@@ -95,9 +115,9 @@ def _reason(folder: Path) -> list[str]:
     return (status.failure if status else ErrorParts("it left no word")).lines(first="")
 
 
-def _failure(plan: RunPlan, folder: Path) -> dict[str, Any]:
+def _failure(plan: RunPlan, folder: Path) -> Failure:
     logs = [line for log in LOGS if (folder / log).exists() for line in _lines(folder / log)[-TAIL:]]
-    return {"run": folder.name, "point": plan.title, "reason": _reason(folder), "log": logs}
+    return Failure(folder.name, plan.title, _reason(folder), logs)
 
 
 def _lines(path: Path) -> list[str]:
@@ -116,31 +136,31 @@ def show_sweep(outcome: Outcome, made: Iterable[Table], paths: Paths) -> None:
     for one in () if outcome.stopped else made:
         show_table(one, paths)
     for failure in outcome.failed:
-        note(f"\nfailed: {failure['point']} ({paths.runs / 'prune' / failure['run']})")
-        for line in (*failure["reason"], *failure["log"]):
+        note(f"\nfailed: {failure.point} ({paths.runs / 'prune' / failure.run})")
+        for line in (*failure.reason, *failure.log):
             note(f"  {line}")
 
 
-def preview(planned: Planned, paths: Paths) -> list[dict[str, Any]]:
-    """What each point is, how far it has come, and the seconds that it takes if runs like it have been finished."""
+def preview(planned: Planned, paths: Paths) -> list[Preview]:
+    """What each point is and how far it has come."""
     done = finished(paths.runs, "prune")
     return [
-        {
-            "run": plan.hash if job.weights.sha256 else None,  # known once the weights have been fetched
-            "point": plan.title,
-            "state": state_of(paths.runs / "prune" / plan.hash) if job.weights.sha256 else PENDING,
-            "seconds": estimated_seconds(plan, done.values()),
-        }
+        Preview(
+            run=plan.hash if job.weights.sha256 else None,
+            point=plan.title,
+            state=state_of(paths.runs / "prune" / plan.hash) if job.weights.sha256 else PENDING,
+            seconds=estimated_seconds(plan, done.values()),
+        )
         for job, plan in planned.values()
     ]
 
 
-def show_preview(points: list[dict[str, Any]]) -> None:
+def show_preview(points: Sequence[Preview]) -> None:
     """Print the points of a sweep, how many of them have come how far, and how long the rest will take."""
-    rows = [[*list(point.values())[:3], _duration(point["seconds"])] for point in points]
+    rows = [(point.run, point.point, point.state, _duration(point.seconds)) for point in points]
     print_table("", ("run", "point", "state", "estimate"), rows)
-    print(", ".join(f"{sum(point['state'] == state for point in points)} {state}" for state in STATES))
-    left = [point["seconds"] for point in points if point["state"] in (PENDING, RUNNING)]
+    print(", ".join(f"{sum(point.state == state for point in points)} {state}" for state in STATES))
+    left = [point.seconds for point in points if point.state in (PENDING, RUNNING)]
     if left:
         known = [seconds for seconds in left if seconds is not None]
         took = f"about {_duration(sum(known))} one after another" if known else "no run like them is finished"

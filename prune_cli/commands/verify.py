@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,22 @@ from prune_cli.runs.store import PACKED, find
 RECORDS = (MANIFEST, CHECKPOINT, SCORED)  # each names files with their sha256
 
 
-def verify(runs: Iterable[str], runs_dir: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Verified:
+    """What was checked of one run: its folder, the number of files, what is wrong with any of them, and `whole`, or
+    `no digests` where nothing could be checked."""
+
+    run: str
+    files: int
+    damaged: list[str]
+    state: str
+
+
+def verify(runs: Iterable[str], runs_dir: Path) -> list[Verified]:
     """What was checked of each run, or of all there are: the number of files, and what is wrong. Raises RequestError."""
     folders = [find(runs_dir, run) for run in runs] or there(runs_dir, RECORDS)
     found = [_verified(folder) for folder in folders]
-    return [run if not run["damaged"] else _verified(Path(run["run"])) for run in found]  # a checkpoint may be replaced
+    return [_verified(Path(run.run)) if run.damaged else run for run in found]  # a checkpoint may be replaced
 
 
 def there(runs_dir: Path, records: Iterable[str]) -> list[Path]:
@@ -30,13 +42,13 @@ def there(runs_dir: Path, records: Iterable[str]) -> list[Path]:
     return sorted(found)
 
 
-def show_verified(found: list[dict[str, Any]]) -> None:
+def show_verified(found: Iterable[Verified]) -> None:
     """Print a row a run."""
-    rows = [(run["run"], run["files"], "; ".join(run["damaged"]) or run["state"]) for run in found]
+    rows = [(run.run, run.files, "; ".join(run.damaged) or run.state) for run in found]
     print_table("", ("run", "files", "what was found"), rows)
 
 
-def _verified(folder: Path) -> dict[str, Any]:
+def _verified(folder: Path) -> Verified:
     """A record that is older than digests names no files: nothing of its run can be checked."""
     files, damaged = 0, []
     for name in RECORDS:
@@ -52,7 +64,7 @@ def _verified(folder: Path) -> dict[str, Any]:
             except DamagedError as error:
                 damaged.append(_line(error))
     state = "no digests" if not files and not damaged else "whole"
-    return {"run": str(folder), "files": files, "damaged": damaged, "state": state}
+    return Verified(str(folder), files, damaged, state)
 
 
 def _listed(folder: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from prune_cli.common.plain import JsonObject
+
 LISTED = 30  # names that a hint lists at most
 
 
@@ -52,7 +54,7 @@ class ErrorParts:
         known = {field.name for field in fields(cls)}
         return cls(value["what"], **{key: part for key, part in value.items() if key in known - {"what"}})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The parts by name."""
         return asdict(self)
 

@@ -6,5 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]  # an object as `json` reads and writes it
+Options = dict[str, Any]  # of one part, by their names
 PlainConfig = Mapping[str, Any]  # settings as nested mappings, in the order of the config files
 Identity = Mapping[str, Any]  # all that changes the numbers of a run; its hash is the run's name (runs/identity.py)

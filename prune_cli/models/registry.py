@@ -6,6 +6,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from prune_cli.common.lazy import nn
+from prune_cli.common.plain import Options
 from prune_cli.common.registry import Registry
 
 
@@ -55,7 +56,7 @@ class Model(Protocol):
         ...
 
 
-def untrained(model: Model) -> dict[str, Any]:
+def untrained(model: Model) -> Options:
     """The options to change for the same model with random weights, its images prepared as they are now."""
     same = getattr(model, "canonical", model)
     values = {option.name: getattr(same, option.name) for option in fields(model)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from prune_cli.common.errors import ConfigError, WeightsError, nearest
 from prune_cli.common.lazy import nn
+from prune_cli.common.plain import Options
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.models.registry import ImageInput, models
 from prune_cli.models.timm_facts import PretrainedConfig, pretrained_config, tagged_names
@@ -80,7 +81,7 @@ class TimmArch:
         import timm
 
         source = {"file": str(path)}
-        options: dict[str, Any] = {"pretrained_cfg_overlay": source, **self._size()}
+        options: Options = {"pretrained_cfg_overlay": source, **self._size()}
         return self._sized(timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options))
 
     @property
@@ -118,7 +119,7 @@ class TimmArch:
                 raise ConfigError(what, "model.image_size", f"a multiple of {layer.patch_size[0]}")
         return module
 
-    def _size(self) -> dict[str, Any]:
+    def _size(self) -> Options:
         """What timm must know of the input: nothing where the weights take images of any size."""
         fixed = self.image_size is not None and self._pretrained_config().fixed_input_size
         return {"img_size": self.input.height} if fixed else {}

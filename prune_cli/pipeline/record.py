@@ -10,6 +10,7 @@ from typing import Any
 from prune_cli import masks
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import nn, pd
+from prune_cli.common.plain import JsonObject
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
@@ -76,7 +77,7 @@ def _counts(job: Job) -> tuple[int, int, float]:
     return prunable, kept, sparsity.percent
 
 
-def input_of(job: Job) -> dict[str, Any]:
+def input_of(job: Job) -> JsonObject:
     """The size, mean and std of the images that the model sees; nothing of clips, which keep theirs."""
     values = asdict(job.settings.model.input)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

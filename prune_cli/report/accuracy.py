@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from prune_cli.common.lazy import pd
+from prune_cli.common.plain import JsonObject
 
 NOTHING = "—"
 
@@ -47,6 +47,6 @@ class Accuracy:
         """The mean as it is written, by which the best are found; no mean is below all."""
         return float("-inf") if self.mean is None else float(f"{self.mean:.2f}")
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Numbers; mean is None where no run is finished."""
         return {"mean": self.mean, "std": self.std, "n": self.n}

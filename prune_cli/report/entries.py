@@ -12,7 +12,7 @@ from math import nan
 from typing import Any
 
 from prune_cli.common.lazy import pd
-from prune_cli.common.plain import Identity
+from prune_cli.common.plain import Identity, Options
 from prune_cli.report.labels import flat, labels, words
 from prune_cli.report.recipes import Recipes
 from prune_cli.runs.artefacts import MODEL
@@ -121,7 +121,7 @@ def human(count: int) -> str:
     return f"{count / 1e3:.3g}k" if count >= 1_000 else str(count)
 
 
-def _models(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def _models(entries: Sequence[Entry]) -> list[Options]:
     """The options of each entry's model. Packaged weights that are a dataset's own differ between datasets, which is no
     difference between models; two versions of one dataset's are."""
     own = [entry.weights == f"packaged:{entry.dataset}" for entry in entries]
@@ -141,7 +141,7 @@ def _model_title(entry: Entry) -> str:
     return f"{entry.model_title}{scratch}{' [smoke]' if entry.smoke else ''}"
 
 
-def _method(identity: Identity) -> dict[str, Any]:
+def _method(identity: Identity) -> Options:
     """What makes the mask: the scorer without its seed, and the data it saw."""
     scorer = {key: value for key, value in identity.get("scorer", {}).items() if key != "seed"}
     extra = {key: identity[key] for key in ("scoring", "mask") if identity.get(key)}
@@ -152,7 +152,7 @@ def _control(identity: Identity) -> str:
     return identity.get("control", "none")
 
 
-def _rest(identity: Identity, recipes: Recipes | None = None) -> dict[str, Any]:
+def _rest(identity: Identity, recipes: Recipes | None = None) -> Options:
     """All of an identity but for model, dataset, method, sparsity and seed, the recipe by its name where there are any."""
     sparsity = {key: value for key, value in identity.get("sparsity", {}).items() if key != "percent"}
     recipe = identity["recipe"] if recipes is None else recipes.words(identity["recipe"])

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prune_cli.common.plain import Options
+
 
 def labels(titles: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> list[str]:
     """The titles; entries with the same title but different parts also say in what they differ."""
     flats = [flat(part) for part in parts]
-    peers: dict[str, list[dict[str, Any]]] = {}
+    peers: dict[str, list[Options]] = {}
     for title, own in zip(titles, flats, strict=True):
         peers.setdefault(title, []).append(own)
     differing = {title: _differing(group) for title, group in peers.items()}
@@ -30,9 +32,9 @@ def _differing(flats: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(key for key in keys if len({repr(own.get(key)) for own in flats}) > 1)
 
 
-def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(part: Mapping[str, Any], prefix: str = "") -> Options:
     """Nested options by their dotted keys."""
-    found: dict[str, Any] = {}
+    found: Options = {}
     for key, value in part.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

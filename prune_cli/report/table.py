@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.lazy import pd
+from prune_cli.common.plain import JsonObject
 from prune_cli.runs.files import write_csv, write_text
 
 MARKDOWN = {"|": r"\|"}
@@ -81,7 +82,7 @@ class Table:
         """The rows as text."""
         return [[cell.plain for cell in row.cells] for row in self.rows]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """The table as one object: a row is an object with a value for each column, accuracies are numbers."""
         rows = [dict(zip(self.columns, (cell.value for cell in row.cells), strict=True)) for row in self.rows]
         missing = [asdict(run) for run in self.missing]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from prune_cli.common.errors import PruneCliError
 from prune_cli.common.lazy import load_file, pd, save_file, torch
+from prune_cli.common.plain import JsonObject
 
 TEMPORARY = ".tmp"
 TEMPORARIES = (f"*{TEMPORARY}", f"{TEMPORARY}*")  # safetensors has its own, under a name that begins so
@@ -88,14 +89,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_checksummed(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
+def write_checksummed(path: Path, value: Mapping[str, Any]) -> JsonObject:
     """Write a JSON object together with the sha256 of all that it says. Returns what was written."""
     plain = json.loads(json.dumps(value))
     write_json(path, plain | {CHECKSUM: _seal(plain)})
     return plain | {CHECKSUM: _seal(plain)}
 
 
-def read_checksummed(path: Path) -> dict[str, Any]:
+def read_checksummed(path: Path) -> JsonObject:
     """What `write_checksummed` wrote. Raises DamagedError if it says anything else now, FileNotFoundError if it is gone.
 
     Records older than seals name no files and have no seal: they are believed.

@@ -15,12 +15,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from prune_cli.common.plain import Identity
+from prune_cli.common.plain import Identity, Options
 
 CODE = "_code"  # the end of a key that stands beside the name of a part
 
 
-def changed_options(part: Any) -> dict[str, Any]:
+def changed_options(part: Any) -> Options:
     """The options of a dataclass instance, in its canonical form, that differ from their defaults; with its registered
     name if it has one."""
     part = getattr(part, "canonical", part)
@@ -32,18 +32,18 @@ def changed_options(part: Any) -> dict[str, Any]:
     return found
 
 
-def versioned_options(part: Any) -> dict[str, Any]:
+def versioned_options(part: Any) -> Options:
     """`changed_options`, with what stands for the code of the part (`code_of`)."""
     return changed_options(part) | code_of(part)
 
 
-def code_of(part: Any) -> dict[str, Any]:
+def code_of(part: Any) -> Options:
     """The class's `version` where that is above 1, and the `source_sha256` of one that is not of this package."""
     version, source = getattr(part, "version", 1), getattr(part, "source_sha256", None)
     return ({"version": version} if version > 1 else {}) | ({"source_sha256": source} if source else {})
 
 
-def code_beside(key: str, part: Any) -> dict[str, Any]:
+def code_beside(key: str, part: Any) -> Options:
     """`code_of` a part of which an identity holds the name alone, or nothing, under `key`; empty for one of this package."""
     code = code_of(part)
     return {f"{key}{CODE}": {"name": part.name} | code} if code else {}

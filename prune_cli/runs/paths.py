@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_cli.common.plain import JsonObject
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -25,8 +27,8 @@ class Paths:
         plugins = tuple(map(Path, value.get("plugins", ())))
         return cls(**{name: Path(path) for name, path in value.items() if name != "plugins"}, plugins=plugins)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Each folder or file that there is, in full, by its name here."""
         folders = {name: path for name, path in vars(self).items() if path is not None and name != "plugins"}
-        plain: dict[str, Any] = {name: str(path.absolute()) for name, path in folders.items()}
+        plain: JsonObject = {name: str(path.absolute()) for name, path in folders.items()}
         return plain | ({"plugins": [str(path.absolute()) for path in self.plugins]} if self.plugins else {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prune_cli.common.plain import JsonObject, PlainConfig
 from prune_cli.runs.artefacts import REQUEST
 from prune_cli.runs.files import AGAIN, DamagedError, write_json
 from prune_cli.runs.paths import Paths
@@ -23,7 +24,7 @@ class RunRequest:
     """
 
     kind: str = "prune"
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: PlainConfig = field(default_factory=dict)
     paths: Paths = field(default_factory=Paths)
     argv: tuple[str, ...] = ()
     cwd: Path | None = None
@@ -43,7 +44,7 @@ class RunRequest:
             processes=int(value.get("processes", cls.processes)),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The fields by name, every path in full."""
         plain = {"kind": self.kind, "config": dict(self.config), "paths": self.paths.to_json(), "argv": list(self.argv)}
         cwd = str(self.cwd.absolute()) if self.cwd else None

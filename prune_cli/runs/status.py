@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from prune_cli.common.errors import ErrorParts, RequestError
+from prune_cli.common.plain import JsonObject
 from prune_cli.runs.artefacts import MANIFEST, STATUS
 from prune_cli.runs.files import DiskFullError, write_json
 
@@ -59,7 +60,7 @@ class Status:
         """What `to_json` gave, also before a reason had parts. Raises TypeError, KeyError or ValueError for anything else."""
         return cls(**{**value, "reason": _reason(value["reason"], value.get("code"))})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The fields by name."""
         return asdict(self)
 

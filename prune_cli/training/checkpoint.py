@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.lazy import Tensor
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINT_TENSORS
 from prune_cli.runs.files import (
@@ -95,7 +96,7 @@ class Checkpointer:
         progress = Progress(**record["progress"])
         return Checkpoint(replace(progress, rows=tuple(progress.rows)), tensors, record["scalars"])
 
-    def _record(self) -> dict[str, Any] | None:
+    def _record(self) -> JsonObject | None:
         try:
             return read_checkpoint(self.folder)
         except DamagedError:
@@ -107,7 +108,7 @@ class Checkpointer:
                 (self.folder / name).unlink(missing_ok=True)
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path) -> JsonObject | None:
     """What names the tensors of the checkpoint, or None where there is none. Raises DamagedError."""
     path = folder / CHECKPOINT
     return read_checksummed(path) if path.exists() else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
+from prune_cli.common.plain import Options
 from prune_cli.masks.survivors import ELEMENTWISE, elementwise
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Recipe:
             raise ConfigError(what, "recipe.warmup_epochs", f"recipe.warmup_epochs={self.epochs - 1}, or fewer")
 
     @staticmethod
-    def complete(options: dict[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    def complete(options: Options, typed: Collection[str]) -> Options:
         """The options with the warm-up of a recipe's file cut short where the typed epochs leave no room for it."""
         epochs, warmup = options["epochs"], options["warmup_epochs"]
         shortened = "warmup_epochs" not in typed and "epochs" in typed and 0 < epochs <= warmup

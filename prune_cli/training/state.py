@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.plain import JsonObject
 from prune_cli.masks.mask import Mask
 from prune_cli.masks.survivors import SurvivorOptimizer
 from prune_cli.training.recipe import Recipe
@@ -54,7 +55,7 @@ class State:
             found |= {AVERAGE + name: tensor for name, tensor in self.average.module.state_dict().items()}
         return found | {key: value for key, value in self._optimizer_state().items() if isinstance(value, Tensor)}
 
-    def scalars(self) -> dict[str, Any]:
+    def scalars(self) -> JsonObject:
         """What the optimiser keeps beside tensors."""
         return {key: value for key, value in self._optimizer_state().items() if not isinstance(value, Tensor)}
 
@@ -75,7 +76,7 @@ class State:
                 if isinstance(value, Tensor) and inner.state[parameter][name].dtype != value.dtype:
                     inner.state[parameter][name] = value  # torch gives all but `step` the type of the parameter
 
-    def _optimizer_state(self) -> dict[str, Any]:
+    def _optimizer_state(self) -> JsonObject:
         state = self.optimizer.inner.state_dict()["state"]
         return {f"{OPTIMIZER}{number}/{name}": v for number, part in state.items() for name, v in part.items()}
 
@@ -114,5 +115,5 @@ def _of_rank(name: str, rank: int) -> str:
     return f"{name}/{rank}" if rank else name
 
 
-def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _under(prefix: str, values: Mapping[str, Any]) -> JsonObject:
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}

@@ -18,6 +18,7 @@ from typing import Any
 
 from prune_cli.common.errors import ConfigError, nearest
 from prune_cli.common.lazy import torch
+from prune_cli.common.plain import PlainConfig
 from prune_cli.common.terminal import note
 
 OPTION = "compute.trackers"
@@ -77,7 +78,7 @@ class Tracking:
             self._attempt(name, tracker.finish)
         self._trackers.clear()
 
-    def _start(self, name: str, run_name: str, folder: Path, config: dict[str, Any]) -> None:
+    def _start(self, name: str, run_name: str, folder: Path, config: PlainConfig) -> None:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         _stand_alone()

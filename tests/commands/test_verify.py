@@ -66,9 +66,9 @@ def test_fifty_single_bits_flipped_over_all_kinds_of_files_are_found(runs: Path)
     for number in range(FLIPS):
         path = paths[number % len(paths)]
         with damaged(path, lambda content: flip(content, draw.randrange(8 * len(content)))):
-            found = [line for checked in verify([], runs) for line in checked["damaged"]]
+            found = [line for checked in verify([], runs) for line in checked.damaged]
             assert len(found) == 1 and found[0].startswith(path.name), (path, found)
-    assert not any(checked["damaged"] for checked in verify([], runs))
+    assert not any(checked.damaged for checked in verify([], runs))
 
 
 def test_ten_truncations_are_ten_clear_errors(run: Run, runs: Path) -> None:
