@@ -126,7 +126,7 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> Ablat
 
 def _chance(subject: TrainedModel) -> float:
     """The accuracy [%] of a guess."""
-    return 100 / len(subject.factory.job(subject.settings).splits.classes)
+    return 100 / len(subject.factory.job(subject.settings).data.outline.classes)
 
 
 def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: Paths) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from prune_cli.common.errors import ConfigError, WeightsError, nearest
 from prune_cli.common.lazy import nn

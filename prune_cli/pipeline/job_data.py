@@ -86,5 +86,5 @@ class JobData:
             return None
         with reachable(self._dataset):
             stamps = facts.stamps(self._dataset.sources(self._home))
-        options = asdict(self._dataset)  # type: ignore[call-overload]
+        options = asdict(self._dataset)
         return {"name": self._dataset.name, "options": options, "files": stamps} if stamps else None
