@@ -13,12 +13,16 @@ from prune_cli.common.registry import NOT_IN_HASH
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_THREADS = 1024
 PRECISIONS = ("fp32", "bf16", "fp64")
+SPARSE = ("on", "off")
 
 
 @dataclass(frozen=True)
 class Compute:
     """Where and how a run is computed. Precision and memory layout are part of a run's identity; bf16 is not of that of
-    scores, which are measured without autocast. Raises ConfigError."""
+    scores, which are measured without autocast.
+
+    sparse: whether pruned layers hold and compute with their survivors alone (runtime/), on a CPU. It rounds otherwise, so
+    `on` is part of the identity of a run that removes something. Raises ConfigError."""
 
     device: str = field(default="auto", metadata=NOT_IN_HASH)
     threads: int | None = field(default=None, metadata=NOT_IN_HASH)
@@ -28,9 +32,10 @@ class Compute:
     trackers: list[str] = field(default_factory=list, metadata=NOT_IN_HASH)
     precision: str = "fp32"
     channels_last: bool = False
+    sparse: str = "off"
 
     def __post_init__(self) -> None:
-        for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
+        for name, known in (("device", DEVICES), ("precision", PRECISIONS), ("sparse", SPARSE)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise ConfigError(

@@ -38,8 +38,8 @@ class SurvivorOptimizer:
     """A torch optimiser over the surviving weights of the pruned tensors and over all other parameters.
 
     model: its removed weights must be zero already. mask: True = keep. optimizer: a name (see `elementwise`).
-    weight_decay acts on the weights of matrices and kernels (two or more dimensions), as in timm; the other options go
-    to the optimiser as they are. Raises ConfigError for a mask of a frozen or unknown parameter.
+    weight_decay acts on the weights of matrices and kernels (two or more dimensions), as in timm, also where a layer holds
+    them flat and names them in its `flat_weights`; the other options go to the optimiser as they are. Raises ConfigError for a mask of a frozen or unknown parameter.
     """
 
     def __init__(
@@ -52,10 +52,11 @@ class SurvivorOptimizer:
             )
         self._pruned = [_Survivors(named[name], keep) for name, keep in mask.items()]
         dense = [p for name, p in named.items() if name not in mask]
-        decayed = [part.values for part in self._pruned] + [p for p in dense if p.ndim > 1]
+        flat = _flat_weights(model)
+        decayed = [part.values for part in self._pruned] + [p for p in dense if p.ndim > 1 or p in flat]
         groups = [
             {"params": decayed, "weight_decay": weight_decay},
-            {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in dense if p.ndim <= 1 and p not in flat], "weight_decay": 0.0},
         ]
         self.inner = getattr(torch.optim, elementwise(optimizer))(
             [group for group in groups if group["params"]], **options
@@ -85,6 +86,12 @@ class SurvivorOptimizer:
         """Give the model's parameters back to plain autograd."""
         for part in self._pruned:
             part.hook.remove()
+
+
+def _flat_weights(model: nn.Module) -> set[nn.Parameter]:
+    """The parameters of one dimension that are the weights of matrices or kernels."""
+    layers = ((layer, getattr(layer, "flat_weights", ())) for layer in model.modules())
+    return {layer.get_parameter(name) for layer, names in layers for name in names}
 
 
 class _Survivors:

@@ -176,12 +176,13 @@ class JobFactory:
         return self._read[key]
 
 
-def _base_identity(job: Job) -> dict[str, Any]:
+def _base_identity(job: Job, compute: Compute | None = None) -> dict[str, Any]:
+    """What every run's name has. compute: None: the job's own, without sparse layers, which only what is pruned has."""
     settings = job.settings
     return {
         "model": versioned_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
         "dataset": versioned_options(settings.dataset) | {"digest": job.data_digest},
-        "compute": versioned_options(settings.compute),
+        "compute": versioned_options(compute or replace(settings.compute, sparse="off")),
         "seed": settings.seed,
     }
 
@@ -194,8 +195,8 @@ def train_identity(job: Job) -> dict[str, Any]:
 def score_identity(job: Job) -> dict[str, Any]:
     """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
     compute = job.settings.compute
-    scored = replace(compute, precision="fp32") if compute.precision == "bf16" else compute
-    return _base_identity(job) | {"compute": versioned_options(scored)} | _scores(job)
+    precision = "fp32" if compute.precision == "bf16" else compute.precision
+    return _base_identity(job, replace(compute, precision=precision, sparse="off")) | _scores(job)
 
 
 def _scores(job: Job) -> dict[str, Any]:
@@ -211,6 +212,8 @@ def _scores(job: Job) -> dict[str, Any]:
 def prune_identity(job: Job) -> dict[str, Any]:
     """What changes the numbers of a pruned and fine-tuned run."""
     identity = train_identity(job) | job.target.identity
+    if job.method != "dense":
+        identity |= {"compute": versioned_options(job.settings.compute)}
     if job.method != "dense" and job.settings.control != ControlChoice():
         identity |= {"control": job.settings.control.kind} | code_beside("control", job.settings.control.control)
     if job.method == "mask":

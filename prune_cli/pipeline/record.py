@@ -16,6 +16,7 @@ from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.masks.pattern import check_pattern
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
+from prune_cli.pipeline.sparse_training import layers_of
 from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
@@ -111,7 +112,7 @@ def write_run(
     def write() -> RunRecord:
         """Write, in one process."""
         _write_files(folder.path, job, model, mask, rows)
-        return write_record(folder.path, _record(job, mask, rows, plan, scoring))
+        return write_record(folder.path, _record(folder, job, mask, rows, plan, scoring))
 
     return job.ranks.run_on_main(write)
 
@@ -124,7 +125,9 @@ def _write_files(path: Path, job: Job, model: nn.Module, mask: masks.Mask, rows:
     write_tensors(path / MODEL, model.state_dict())
 
 
-def _record(job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring: ScoringCost | None) -> RunRecord:
+def _record(
+    folder: RunFolder, job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring: ScoringCost | None
+) -> RunRecord:
     return RunRecord(
         **vars(plan),
         scoring=scoring,
@@ -138,4 +141,5 @@ def _record(job: Job, mask: masks.Mask, rows: list[Row], plan: RunPlan, scoring:
         provenance=provenance(job.device, job.argv),
         processes=job.ranks.world_size,
         seconds=sum(row["seconds"] for row in rows) + (scoring.seconds if scoring else 0),
+        sparse_layers=layers_of(folder),
     )

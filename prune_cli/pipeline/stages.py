@@ -20,6 +20,7 @@ from prune_cli.pipeline.iterative import find_mask
 from prune_cli.pipeline.job import Job
 from prune_cli.pipeline.outline import confirm_outline, outlines
 from prune_cli.pipeline.scoring import find_scores
+from prune_cli.pipeline.sparse_training import sparse_training
 from prune_cli.runs.artefacts import SCORED, SCORED_MASK
 from prune_cli.runs.files import (
     FILES,
@@ -165,15 +166,18 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunFolder | None = None) -> list[Row]:
     """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch.
 
+    Meanwhile, with compute.sparse, pruned layers hold nothing but these.
+
     All processes begin with the first one's weights, and each draws dropout and the like for itself.
     """
     settings, ranks = job.settings, job.ranks
     checkpointer = Checkpointer(folder.path, settings.compute.checkpoint_steps) if folder else None
     ranks.broadcast(model.state_dict().values())
     purpose = ("train", ranks.rank) if ranks.rank else ("train",)
-    with _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
+    sparse = sparse_training(job, model, mask, folder)
+    with sparse as left, _tracking(job, title, folder) as tracking, seeded(settings.seed, *purpose):
         precision = settings.compute.precision
-        return fine_tune(model, mask, settings.recipe, feed(job), precision, title, checkpointer, tracking)
+        return fine_tune(model, left, settings.recipe, feed(job), precision, title, checkpointer, tracking)
 
 
 def _tracking(job: Job, title: str, folder: RunFolder | None) -> Tracking:

@@ -63,6 +63,7 @@ def _idle(settings: Settings) -> dict[str, str]:
     if settings.mask is None and settings.sparsity.percent == 0:
         of_scorer = [f"scorer.{option.name}" for option in fields(scorer)]
         idle |= dict.fromkeys([*of_scorer, *of_scoring], "nothing is scored, since nothing is removed")
+        idle |= {"compute.sparse": "nothing is removed"}
     return idle
 
 

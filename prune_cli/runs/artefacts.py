@@ -20,6 +20,7 @@ CHECKPOINT = "checkpoint.json"
 CHECKPOINTS = "checkpoint-*"  # the pattern of all that a checkpoint names
 CHECKPOINT_TENSORS = ("checkpoint-a.safetensors", "checkpoint-b.safetensors")  # in turns
 SCORED, SCORED_MASK = "checkpoint-scored.json", "checkpoint-mask.safetensors"  # between scoring and training
+SPARSE_LAYERS = "checkpoint-sparse.json"  # which layers are trained sparse
 RUN_LOG, OUTPUT_LOG = "run.log", "output.log"  # what it noted, and all that its process wrote
 
 # in the results folder

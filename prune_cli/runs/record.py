@@ -48,6 +48,18 @@ class ScoringCost(JsonFields):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SparseLayers(JsonFields):
+    """The pruned layers of a run that was trained with compute.sparse, by the names of their weights.
+
+    products: by what those of the sparse ones were computed.
+    """
+
+    products: str
+    sparse: list[str]
+    dense: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(RunPlan, Stored):
     """A finished run of prune or train: its plan, how accurate it is, and how it was made.
 
@@ -55,7 +67,7 @@ class RunRecord(RunPlan, Stored):
     the best one, which was chosen on the split best_chosen_on; validation_last, validation_best [%]: where there is a
     validation split. mask_digest: sha256 of the mask. images: of each split, by its name. input: the size, mean and std
     of the images that the model saw. weights_sha256: of the file that the run started from; None: random weights.
-    processes: how many computed it together. seconds: of scoring and training.
+    processes: how many computed it together. seconds: of scoring and training. sparse_layers: None where all were dense.
     """
 
     scoring: ScoringCost | None = field(default=None, metadata=part(ScoringCost))
@@ -74,6 +86,7 @@ class RunRecord(RunPlan, Stored):
     provenance: Provenance = field(metadata=part(Provenance, inline=True))
     processes: int | None = field(default=None, metadata=IF_KNOWN)
     seconds: float | None = field(default=None, metadata=IF_KNOWN)
+    sparse_layers: SparseLayers | None = field(default=None, metadata=part(SparseLayers, **IF_KNOWN))
 
     def to_json(self) -> JsonObject:
         """The fields by name; `scoring` is null where nothing was scored, and no key of a run that never scores."""

@@ -35,6 +35,8 @@ class Gradients(NamedTuple):
 class Products(ABC):
     """One way to compute the products. Activations are (groups, tokens, features), tokens at least one."""
 
+    title: str  # as notes and records write it
+
     @abstractmethod
     def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, features_first: bool) -> Tensor:
         """Y, features first in memory where that is wanted and can be had."""

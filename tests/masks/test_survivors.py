@@ -115,6 +115,22 @@ def test_survivors_move_as_under_a_dense_optimiser_with_masked_gradients(name: s
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weights_that_a_layer_holds_flat_decay_and_its_bias_does_not(name: str) -> None:
+    class Flat(nn.Module):
+        flat_weights = ("values",)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.values, self.bias = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(5))
+
+    layer = Flat()
+    optimizer = SurvivorOptimizer(nn.Sequential(layer), {}, name, lr=0.1, weight_decay=0.5)
+    layer.values.grad, layer.bias.grad = torch.zeros(5), torch.zeros(5)
+    optimizer.step()
+    assert torch.equal(layer.values, torch.full((5,), 0.95)) and torch.equal(layer.bias, torch.ones(5))
+
+
 def test_dense_gradients_of_pruned_tensors_are_freed_at_once() -> None:
     model, mask = pruned_network()
     optimizer = SurvivorOptimizer(model, mask, "adam", lr=0.01)

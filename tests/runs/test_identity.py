@@ -132,6 +132,8 @@ def test_weights_and_data_count_by_their_digests(kind: str) -> None:
         ("recipe.horizontal_flip=true", {"prune", "train"}),
         ("recipe=smoke", {"prune", "train"}),
         ("compute.precision=bf16", {"prune", "train"}),  # scores are measured without autocast
+        ("compute.sparse=on", {"prune"}),  # the only run that removes weights before it trains
+        ("compute.sparse=off", set()),
     ],
 )
 def test_an_option_counts_where_it_changes_a_number(word: str, changed: set[str]) -> None:
@@ -267,3 +269,9 @@ def test_a_new_option_left_at_its_default_renames_no_old_run() -> None:
 
 def test_an_option_without_a_default_always_counts() -> None:
     assert changed_options(Recipe(epochs=1)) == {"epochs": 1}
+
+
+def test_sparse_layers_are_in_a_name_as_they_are_typed_and_only_where_something_is_removed() -> None:
+    words = [("compute.sparse=on",), ()]
+    assert len({name("prune", *typed) for typed in words}) == 2
+    assert len({name("prune", "sparsity=dense", *typed) for typed in words}) == 1

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from prune_cli.common import interrupts
 from prune_cli.common.errors import NumericalError
 from prune_cli.common.random import generator, seeded
+from prune_cli.runtime import sparse_layers
 from prune_cli.training.checkpoint import Checkpointer, read_checkpoint
 from prune_cli.training.loop import Feed, Row, fine_tune
 from prune_cli.training.mixing import cut_and_mixed
@@ -81,14 +82,15 @@ def network() -> nn.Module:
 
 
 def trained(folder: Path | None, fed: Feed, every: int | None = 1, **options: Any) -> tuple[nn.Module, list[Row]]:
-    options, double = dict(options), options.get("double", False)
-    options.pop("double", None)
+    options = dict(options)
+    double, sparse = options.pop("double", False), options.pop("sparse", False)
     model, epochs = network().to(torch.float64 if double else torch.float32), options.pop("epochs", EPOCHS)
     recipe = Recipe(epochs=epochs, lr=0.01, warmup_epochs=int(epochs > 1), **options)
     checkpointer = Checkpointer(folder, every) if folder else None
     fed = doubled(fed) if double else fed
-    with seeded(0, "train"):
-        rows = fine_tune(model, {"1.weight": KEEP}, recipe, fed, "fp32", "t", checkpointer)
+    mask = {"1.weight": KEEP}
+    with sparse_layers(model, mask, but=() if sparse else mask) as left, seeded(0, "train"):
+        rows = fine_tune(model, left, recipe, fed, "fp32", "t", checkpointer)
     return model, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
@@ -116,6 +118,9 @@ def test_a_run_cut_off_before_any_step_ends_as_one_left_alone(cut: int, every: i
         {"optimizer": "asgd"},
         {"ema_decay": 0.9, "accumulation": 3},
         {"label_smoothing": 0.1},
+        {"sparse": True},
+        {"sparse": True, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01, "double": True},
+        {"sparse": True, "ema_decay": 0.9, "accumulation": 3, "clip_norm": 0.1},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )

@@ -1,0 +1,60 @@
+"""Training between sparse and dense layers: which layers of a run are sparse meanwhile, and what its record says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prune_cli.common.lazy import nn
+from prune_cli.common.terminal import note
+from prune_cli.masks import Mask
+from prune_cli.pipeline.job import Job
+from prune_cli.runs.artefacts import CHECKPOINT, SPARSE_LAYERS
+from prune_cli.runs.files import DamagedError, read_checksummed, write_checksummed
+from prune_cli.runs.record import SparseLayers
+from prune_cli.runs.store import RunFolder
+from prune_cli.runtime import products, sparse_able, sparse_layers
+
+
+@contextmanager
+def sparse_training(job: Job, model: nn.Module, mask: Mask, folder: RunFolder | None) -> Iterator[Mask]:
+    """Within the block the pruned layers that compute.sparse chooses are sparse; yields the mask of all other weights.
+
+    What is chosen is kept in the run's folder: a run that was stopped goes on with the same layers.
+    """
+    if job.settings.compute.sparse == "off" or not mask:
+        yield mask
+        return
+    layers = job.ranks.run_on_main(lambda: layers_of(folder) or _keep(folder, _choose(job, model, mask)))
+    note(f"sparse layers: {len(layers.sparse)} of {len(mask)} ({layers.products})")
+    with sparse_layers(model, mask, but=layers.dense) as left:
+        yield left
+
+
+def layers_of(folder: RunFolder | None) -> SparseLayers | None:
+    """What was chosen for the run in this folder; None where nothing was. Where the file is damaged the run begins again:
+    its checkpoint, if there is one, is that of layers that nobody knows any more."""
+    if folder is None:
+        return None
+    try:
+        found = read_checksummed(folder.path / SPARSE_LAYERS)
+        return SparseLayers(products=found["products"], sparse=found["sparse"], dense=found["dense"])
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        note(f"the run begins again: {error.what} ({error.where})")
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
+        return None
+
+
+def _choose(job: Job, model: nn.Module, mask: Mask) -> SparseLayers:
+    """The layers that are sparse: on a CPU all that can be."""
+    sparse = list(sparse_able(model, mask))
+    how = products.best().title if sparse else f"dense on {job.device.type}"
+    return SparseLayers(products=how, sparse=sparse, dense=[name for name in mask if name not in sparse])
+
+
+def _keep(folder: RunFolder | None, layers: SparseLayers) -> SparseLayers:
+    if folder is not None:
+        write_checksummed(folder.path / SPARSE_LAYERS, layers.to_json())
+    return layers
