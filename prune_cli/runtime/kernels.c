@@ -1,4 +1,4 @@
-/* Sparse layers on a CPU: Y = X Wᵀ + b over the survivors of W, and its gradients.
+/* Sparse layers on a CPU: Y = X Wᵀ + b over the survivors of W, with its gradients; and two of them around a GELU.
 
    Tokens (rows of X) are worked on in tiles of some dozens. A tile of activations lies features first, so one feature of
    all its tokens is a few vector registers: an output row is summed in registers over the row's survivors, an input
@@ -6,10 +6,11 @@
    the gradients of weights and biases apart, and the sums are added in the order of the threads: as many threads give
    the same bits.
 
-   kernels.inc has the work, included once for each type and instruction set; the machine's is chosen at run time.
-   This file needs no header of Python or torch; parallel regions are those of the OpenMP library that `use_threads` is
-   handed, so that there is one pool of threads in the process, torch's. */
+   tile.inc, product.inc and mlp.inc have the work, included once for each type and instruction set; the machine's set
+   is chosen at run time. This file needs no header of Python or torch; parallel regions are those of the
+   OpenMP library that `use_threads` is handed, so that there is one pool of threads in the process, torch's. */
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,23 +37,28 @@ struct activations {
     int64_t tokens, group_stride, token_stride, feature_stride;
 };
 
-/* One call; gradients that are not wanted are null. */
-struct product {
+/* A layer: its weight and bias, and where their gradients go; what is not there or not wanted is null. */
+struct layer {
     const struct pattern *pattern;
     const void *values, *bias;
-    struct activations x, y, x_gradient;
     void *value_gradients, *bias_gradients;
+};
+
+/* One call, of one layer, or of two around a GELU. y is the output, or the output's gradient. */
+struct call {
+    struct layer first, second;
+    struct activations x, y, x_gradient;
     int64_t tokens, threads;
 };
 
 typedef void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 static parallel run_parallel;
 
-/* parts pieces of work, whichever thread takes which */
+/* `parts` pieces of a call, whichever thread takes which */
 struct job {
-    void (*part)(const struct product *, int64_t part, int64_t parts, void *scratch);
-    const struct product *product;
-    void *scratch;
+    void (*part)(const struct call *, int64_t part, int64_t parts, void *shared);
+    const struct call *call;
+    void *shared;
     int64_t parts, next;
 };
 
@@ -60,7 +66,7 @@ static void take_parts(void *data) {
     struct job *job = data;
     int64_t part;
     while ((part = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < job->parts)
-        job->part(job->product, part, job->parts, job->scratch);
+        job->part(job->call, part, job->parts, job->shared);
 }
 
 static void run(struct job *job) {
@@ -83,6 +89,15 @@ static void *scratch_of_thread(size_t bytes) {
 }
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a < b ? b : a; }
+INLINE int64_t survivors(const struct pattern *w) { return w->row_starts[w->rows]; }
+
+/* How many survivors the fullest column has. */
+static int64_t fullest(const struct pattern *w) {
+    int64_t found = 0;
+    for (int64_t c = 0; c < w->columns; c++) found = most(found, w->column_starts[c + 1] - w->column_starts[c]);
+    return found;
+}
 
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
@@ -94,44 +109,38 @@ INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #if defined(__x86_64__)
 #define WITH_SETS 1
+#define PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define BEGIN(set) PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
+#define END _Pragma("clang attribute pop")
 #else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#define BEGIN(set) _Pragma("GCC push_options") PRAGMA(GCC target(set))
+#define END _Pragma("GCC pop_options")
 #endif
+
+BEGIN("avx2,fma")
 #define SET avx2
 #define VECTOR 32
 #include "types.inc"
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512vl,avx512dq,prefer-vector-width=512"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,avx512f,avx512vl,avx512dq,prefer-vector-width=512")
-#endif
+END
+BEGIN("avx2,fma,avx512f,avx512vl,avx512dq,prefer-vector-width=512")
 #define SET avx512
 #define VECTOR 64
 #include "types.inc"
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END
 #endif
 
 static int chosen; /* 0 plain, 1 avx2, 2 avx512 */
 
 API void use_threads(parallel function) { run_parallel = function; }
 
-/* Choose the best instruction set that this machine has, `most` at most; returns it. */
-API int use_set(int most) {
+/* Choose the best instruction set that this machine has, number `highest` at most; returns it. */
+API int use_set(int highest) {
     chosen = 0;
 #ifdef WITH_SETS
     __builtin_cpu_init();
-    if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) chosen = 1;
-    if (most >= 2 && chosen && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+    if (highest >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) chosen = 1;
+    if (highest >= 2 && chosen && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
         chosen = 2;
 #endif
@@ -139,16 +148,20 @@ API int use_set(int most) {
 }
 
 #ifdef WITH_SETS
-#define CHOOSE(what, type, p) \
-    (chosen == 2 ? what##_##type##_avx512(p) : chosen == 1 ? what##_##type##_avx2(p) : what##_##type##_plain(p))
+#define CHOOSE(what, type, c) \
+    (chosen == 2 ? what##_##type##_avx512(c) : chosen == 1 ? what##_##type##_avx2(c) : what##_##type##_plain(c))
 #else
-#define CHOOSE(what, type, p) what##_##type##_plain(p)
+#define CHOOSE(what, type, c) what##_##type##_plain(c)
 #endif
 
-/* y = x Wᵀ + bias. Returns 0, or 1 where memory is short. */
-API int forward_float(const struct product *p) { return CHOOSE(forward, float, p); }
-API int forward_double(const struct product *p) { return CHOOSE(forward, double, p); }
+/* y = x Wᵀ + bias; y = GELU(x Wᵀ + bias) W'ᵀ + bias'. All return 0, or 1 where memory is short. */
+API int forward_float(const struct call *c) { return CHOOSE(forward, float, c); }
+API int forward_double(const struct call *c) { return CHOOSE(forward, double, c); }
+API int mlp_forward_float(const struct call *c) { return CHOOSE(mlp_forward, float, c); }
+API int mlp_forward_double(const struct call *c) { return CHOOSE(mlp_forward, double, c); }
 
-/* From the gradient y: those of x, of the values and of the bias, each where it is wanted. Returns as forward does. */
-API int backward_float(const struct product *p) { return CHOOSE(backward, float, p); }
-API int backward_double(const struct product *p) { return CHOOSE(backward, double, p); }
+/* From the gradient y those of x, of the values and of the biases: of one layer each where it is wanted, of two all. */
+API int backward_float(const struct call *c) { return CHOOSE(backward, float, c); }
+API int backward_double(const struct call *c) { return CHOOSE(backward, double, c); }
+API int mlp_backward_float(const struct call *c) { return CHOOSE(mlp_backward, float, c); }
+API int mlp_backward_double(const struct call *c) { return CHOOSE(mlp_backward, double, c); }

@@ -7,6 +7,7 @@ from ctypes import POINTER, Structure, byref, c_int, c_int32, c_int64, c_uint16,
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import NamedTuple
 
 from prune_cli.common.lazy import Tensor, torch
 from prune_cli.runtime.layout import Layout
@@ -38,23 +39,40 @@ class _Activations(Structure):
     )
 
 
-class _Product(Structure):
+class _Layer(Structure):
     _fields_ = (
         ("pattern", POINTER(_Pattern)),
         ("values", c_void_p),
         ("bias", c_void_p),
+        ("value_gradients", c_void_p),
+        ("bias_gradients", c_void_p),
+    )
+
+
+class _Call(Structure):
+    _fields_ = (
+        ("first", _Layer),
+        ("second", _Layer),
         ("x", _Activations),
         ("y", _Activations),
         ("x_gradient", _Activations),
-        ("value_gradients", c_void_p),
-        ("bias_gradients", c_void_p),
         ("tokens", c_int64),
         ("threads", c_int64),
     )
 
 
+class Weight(NamedTuple):
+    """A layer's survivors and bias, and the tensors that their gradients are written to; None: neither there nor wanted."""
+
+    pattern: Pattern
+    values: Tensor
+    bias: Tensor | None = None
+    value_gradients: Tensor | None = None
+    bias_gradients: Tensor | None = None
+
+
 class Kernels:
-    """The functions of the compiled file. Tensors are contiguous or of a Layout, on the CPU, of float32 or float64."""
+    """The functions of the compiled file. Tensors are on the CPU, of float32 or of float64; activations have a Layout."""
 
     def __init__(self, path: Path):
         """Raises OSError for a file that cannot be loaded."""
@@ -62,49 +80,28 @@ class Kernels:
         self.threaded = self._use_threads()
         self.instructions = self.use_set(len(SETS) - 1)
 
-    def use_set(self, most: int) -> str:
-        """Use the best instruction set that this machine has, up to number `most` of SETS. Returns its name."""
-        return SETS[self._library.use_set(c_int(most))]
+    def use_set(self, highest: int) -> str:
+        """Use the best instruction set that this machine has, up to number `highest` of SETS. Returns its name."""
+        return SETS[self._library.use_set(c_int(highest))]
 
-    def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, y: Tensor) -> None:
-        """y = x Wᵀ + bias. Raises MemoryError."""
-        product = self._product(pattern, values, x, y)
-        product.bias = _address(bias)
-        self._call("forward", values, product)
+    def forward(self, x: Tensor, y: Tensor, *weights: Weight) -> None:
+        """Write y: of one weight x Wᵀ + b, of two GELU(x Wᵀ + b) W'ᵀ + b'. Raises MemoryError."""
+        self._call("forward", x, y, None, weights)
 
-    def backward(
-        self,
-        pattern: Pattern,
-        values: Tensor,
-        x: Tensor,
-        y_gradient: Tensor,
-        x_gradient: Tensor | None,
-        value_gradients: Tensor | None,
-        bias_gradients: Tensor | None,
-    ) -> None:
-        """Write the gradients that are not None. Raises MemoryError."""
-        product = self._product(pattern, values, x, y_gradient)
+    def backward(self, x: Tensor, y_gradient: Tensor, x_gradient: Tensor | None, *weights: Weight) -> None:
+        """Write the gradients that there are tensors for; of two weights that of x, of values and of biases that are there
+        must all have one. Raises MemoryError."""
+        self._call("backward", x, y_gradient, x_gradient, weights)
+
+    def _call(self, what: str, x: Tensor, y: Tensor, x_gradient: Tensor | None, weights: tuple[Weight, ...]) -> None:
+        call = _Call(x=_activations(x), y=_activations(y), tokens=x.shape[:-1].numel(), threads=torch.get_num_threads())
+        call.first, call.second = _layer(weights[0]), _layer(weights[-1])
         if x_gradient is not None:
-            product.x_gradient = _activations(x_gradient)
-        product.value_gradients, product.bias_gradients = _address(value_gradients), _address(bias_gradients)
-        self._call("backward", values, product)
-
-    def _call(self, what: str, values: Tensor, product: _Product) -> None:
-        kind = "double" if values.dtype == torch.float64 else "float"
-        if getattr(self._library, f"{what}_{kind}")(byref(product)):
+            call.x_gradient = _activations(x_gradient)
+        kind = "double" if x.dtype == torch.float64 else "float"
+        function = f"{what}_{kind}" if len(weights) == 1 else f"mlp_{what}_{kind}"
+        if getattr(self._library, function)(byref(call)):
             raise MemoryError(f"no memory for the {what} pass of a sparse layer")
-
-    @staticmethod
-    def _product(pattern: Pattern, values: Tensor, x: Tensor, y: Tensor) -> _Product:
-        found = _Product(
-            values=_address(values),
-            x=_activations(x),
-            y=_activations(y),
-            tokens=x.shape[:-1].numel(),
-            threads=torch.get_num_threads(),
-        )
-        found.pattern = ctypes.pointer(_pattern(pattern))
-        return found
 
     def _use_threads(self) -> bool:
         """Hand over torch's own OpenMP: a second one would have threads of its own, which fight for the same cores."""
@@ -119,7 +116,7 @@ class Kernels:
 
 @cache
 def load() -> Kernels | None:
-    """The kernels, or None where they were not built, cannot be loaded or know no parallel threads and torch has many."""
+    """The kernels, or None where they were not built or cannot be loaded."""
     for suffix in EXTENSION_SUFFIXES:
         path = FOLDER / f"_kernels{suffix}"
         if path.exists():
@@ -135,6 +132,11 @@ def _activations(x: Tensor) -> _Activations:
     assert layout is not None
     strides = (layout.group_stride, layout.token_stride, layout.feature_stride)
     return _Activations(x.data_ptr(), layout.tokens, *strides)
+
+
+def _layer(weight: Weight) -> _Layer:
+    pattern, *tensors = weight
+    return _Layer(ctypes.pointer(_pattern(pattern)), *map(_address, tensors))
 
 
 def _address(tensor: Tensor | None) -> int | None:

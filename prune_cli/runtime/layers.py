@@ -5,7 +5,8 @@ They are imported where torch is: their base class needs it.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -76,14 +77,21 @@ class SparseLayer(nn.Module):
         """Y of activations (…, I), as (…, O)."""
         if not x.numel() or not x.is_cpu:
             return F.linear(x, self.weight.flatten(1), self.bias)
-        kind = torch.promote_types(self.values.dtype, torch.float32)
-        x_GTI = grouped(x.to(kind))
-        values, bias = self.values.to(kind), None if self.bias is None else self.bias.to(kind)
-        with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
-            y = _SparseProduct.apply(x_GTI, values, bias, self.pattern, self._features_first(x_GTI))
-        return y.view(*x.shape[:-1], self.pattern.rows).to(_type_of_output(x))
+        x_GTI = grouped(x.to(self.compute_type))
+        with without_autocast():
+            y = _SparseProduct.apply(x_GTI, *self.weights(), self.pattern, self.features_first_after(x_GTI))
+        return y.view(*x.shape[:-1], self.pattern.rows).to(type_of_output(x))
 
-    def _features_first(self, x_GTI: Tensor) -> bool:
+    @property
+    def compute_type(self) -> torch.dtype:
+        """Of products."""
+        return torch.promote_types(self.values.dtype, torch.float32)
+
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """The values and the bias in the type of products."""
+        return self.values.to(self.compute_type), None if self.bias is None else self.bias.to(self.compute_type)
+
+    def features_first_after(self, x_GTI: Tensor) -> bool:
         """Whether features come first in the memory of the output."""
         raise NotImplementedError
 
@@ -95,7 +103,7 @@ class SparseLinear(SparseLayer):
         """x (…, I) -> (…, O)."""
         return self._product(x)
 
-    def _features_first(self, x_GTI: Tensor) -> bool:
+    def features_first_after(self, x_GTI: Tensor) -> bool:
         """In groups as in the input (tokens that an MLP mixes), else as the layer after this one reads it best."""
         layout = Layout.of(x_GTI)
         assert layout is not None
@@ -107,17 +115,33 @@ class SparseConv2d(SparseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """x_NCHW, or x_CHW -> the same with O channels, in the same memory format."""
-        if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-            return self._product(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        tokens = x.flatten(-2).transpose(-1, -2)
-        return self._product(tokens).transpose(-1, -2).unflatten(-1, x.shape[-2:])
+        return over_pixels(self._product, x)
 
-    def _features_first(self, x_GTI: Tensor) -> bool:
+    def features_first_after(self, x_GTI: Tensor) -> bool:
         """As in the input."""
         layout = Layout.of(x_GTI)
         return layout is not None and layout.features_first
 
 
-def _type_of_output(x: Tensor) -> torch.dtype:
+def type_of_output(x: Tensor) -> torch.dtype:
+    """Of a layer's output: autocast's, else that of its input."""
     autocast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
     return torch.get_autocast_dtype("cpu") if autocast else x.dtype
+
+
+def without_autocast() -> AbstractContextManager[None]:
+    """Products are computed in the type of their operands."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
+
+
+def over_pixels(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A product of (…, features) with the pixels of x_NCHW or x_CHW as tokens; the memory format stays."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return product(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    tokens = x.flatten(-2).transpose(-1, -2)
+    return product(tokens).transpose(-1, -2).unflatten(-1, x.shape[-2:])
+
+
+def hooked(layer: nn.Module) -> bool:
+    """Whether somebody waits for what goes into or comes out of this layer."""
+    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))

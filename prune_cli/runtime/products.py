@@ -11,7 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from prune_cli.common.lazy import Tensor, torch
-from prune_cli.runtime import kernels
+from prune_cli.runtime.kernels import Kernels, Weight, load
 from prune_cli.runtime.layout import Layout, empty, grouped
 from prune_cli.runtime.pattern import Pattern
 
@@ -47,26 +47,49 @@ class Products(ABC):
 
 
 class KernelProducts(Products):
-    """By the compiled kernels."""
+    """By the compiled kernels, which also compute two layers around a GELU at once."""
 
-    def __init__(self, loaded: kernels.Kernels):
+    def __init__(self, loaded: Kernels):
         self._kernels = loaded
         self.title = f"compiled kernels, {loaded.instructions}"
 
     def forward(self, pattern: Pattern, values: Tensor, bias: Tensor | None, x: Tensor, features_first: bool) -> Tensor:
         """As Products.forward."""
         y = empty(x, pattern.rows, features_first)
-        self._kernels.forward(pattern, values, bias, x, y)
+        self._kernels.forward(x, y, Weight(pattern, values, bias))
         return y
 
     def backward(self, pattern: Pattern, values: Tensor, x: Tensor, y_gradient: Tensor, wanted: Wanted) -> Gradients:
         """As Products.backward."""
-        layout = Layout.of(x)
-        of_x = empty(x, pattern.columns, layout is not None and layout.features_first) if wanted.x else None
+        of_x = empty(x, pattern.columns, _features_first(x)) if wanted.x else None
         of_values = torch.empty_like(values) if wanted.values else None
         of_bias = values.new_empty(pattern.rows) if wanted.bias else None
-        self._kernels.backward(pattern, values, x, grouped(y_gradient), of_x, of_values, of_bias)
+        self._kernels.backward(x, grouped(y_gradient), of_x, Weight(pattern, values, None, of_values, of_bias))
         return Gradients(of_x, of_values, of_bias)
+
+    def mlp(self, x: Tensor, one: Weight, two: Weight, features_first: bool) -> Tensor:
+        """GELU(x Wᵀ + b) W'ᵀ + b', without the hidden activations in memory."""
+        y = empty(x, two.pattern.rows, features_first)
+        self._kernels.forward(x, y, one, two)
+        return y
+
+    def mlp_backward(self, x: Tensor, y_gradient: Tensor, one: Weight, two: Weight) -> tuple[Tensor | None, ...]:
+        """The gradients of x, of both weights' values and of their biases, None where there is none, in the order x, W,
+        b, W', b'. Hidden activations are computed again."""
+        of_x = empty(x, one.pattern.columns, _features_first(x))
+        found = [_with_gradients(weight) for weight in (one, two)]
+        self._kernels.backward(x, grouped(y_gradient), of_x, *found)
+        return of_x, *(gradient for weight in found for gradient in (weight.value_gradients, weight.bias_gradients))
+
+
+def _features_first(x: Tensor) -> bool:
+    layout = Layout.of(x)
+    return layout is not None and layout.features_first
+
+
+def _with_gradients(weight: Weight) -> Weight:
+    of_bias = None if weight.bias is None else torch.empty_like(weight.bias)
+    return weight._replace(value_gradients=torch.empty_like(weight.values), bias_gradients=of_bias)
 
 
 class MatrixProducts(Products):
@@ -144,7 +167,7 @@ def _try(products: Products) -> None:
 @cache
 def best() -> Products:
     """The fastest way that this machine has; a note of sparsify says which."""
-    loaded = kernels.load()
+    loaded = load()
     return by_torch() if loaded is None else KernelProducts(loaded)
 
 

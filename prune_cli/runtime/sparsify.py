@@ -35,13 +35,19 @@ def sparsify(model: nn.Module, mask: Mapping[str, Tensor], but: Collection[str] 
         for place in places[layer]:
             model.set_submodule(place, sparse)
     _lay_out(model)
+    _join(model)
     return {name: keep for name, keep in mask.items() if name not in found}
 
 
 def densify(model: nn.Module) -> None:
     """Put the dense layers back, in place, with the values that the sparse ones have now."""
     from prune_cli.runtime.layers import SparseLayer
+    from prune_cli.runtime.mlp import SparseMlp
 
+    for module, places in _places(model).items():
+        if isinstance(module, SparseMlp):
+            for place in places:
+                model.set_submodule(place, module.original[0].train(module.training))
     for layer, places in _places(model).items():
         if isinstance(layer, SparseLayer):
             (dense,) = layer.original
@@ -68,9 +74,11 @@ def sparse_able(model: nn.Module, mask: Mapping[str, Tensor]) -> dict[str, nn.Mo
 
 
 def _fits(layer: nn.Module) -> bool:
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
-        return False
-    return (type(layer) is nn.Linear or _is_pointwise(layer)) and layer.weight.device.type == "cpu"
+    from prune_cli.runtime.layers import hooked
+
+    return (
+        not hooked(layer) and (type(layer) is nn.Linear or _is_pointwise(layer)) and layer.weight.device.type == "cpu"
+    )
 
 
 def _is_pointwise(layer: nn.Module) -> bool:
@@ -95,10 +103,23 @@ def _places(model: nn.Module) -> dict[nn.Module, list[str]]:
 
 
 def _lay_out(model: nn.Module) -> None:
-    """Keep activations features first between the two layers of an MLP: what is between them works on single numbers."""
+    """Keep activations features first between the two layers of an MLP: what is between them works on single numbers. Not
+    where some are dropped: the draws would be those of other places."""
     from prune_cli.runtime.layers import SparseLinear
 
     for module in model.modules():
         first, second = getattr(module, "fc1", None), getattr(module, "fc2", None)
-        if isinstance(first, SparseLinear) and isinstance(second, SparseLinear):
+        dropping = any(isinstance(part, nn.Dropout) and part.p > 0 for part in module.children())
+        if isinstance(first, SparseLinear) and isinstance(second, SparseLinear) and not dropping:
             first.features_first = True
+
+
+def _join(model: nn.Module) -> None:
+    """Let the MLPs whose layers are both sparse compute these at once."""
+    from prune_cli.runtime.mlp import SparseMlp
+
+    for module, places in _places(model).items():
+        if SparseMlp.stands_for(module):
+            joined = SparseMlp(module)
+            for place in filter(None, places):  # a model that is nothing but an MLP stays as it is
+                model.set_submodule(place, joined)

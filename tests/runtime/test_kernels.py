@@ -22,7 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that kernels are looked for in."""
     monkeypatch.setattr(kernels, "FOLDER", tmp_path)
     monkeypatch.setattr(products, "best", products.best.__wrapped__)
-    monkeypatch.setattr(kernels, "load", kernels.load.__wrapped__)
+    monkeypatch.setattr(products, "load", kernels.load.__wrapped__)
     return tmp_path
 
 
