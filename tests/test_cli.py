@@ -22,6 +22,8 @@ from prune_cli.config.schema import GROUPS
 from prune_cli.models.sources import packaged_file
 from prune_cli.pipeline import composer
 from prune_cli.runs.paths import Paths
+from prune_cli.runs.record import RunRecord
+from prune_cli.runs.store import read_record
 
 Run = Callable[..., Answer]
 COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
@@ -148,6 +150,10 @@ def test_prune_leaves_a_whole_record(run: Run, here: Path) -> None:
     assert record["scoring"]["peak_memory_bytes"] > 0
     for key in ("versions", "device", "threads", "seed", "argv", "git", "mask_digest", "data_digest", "weights_sha256"):
         assert key in record
+    stored = read_record(folder, RunRecord)
+    assert stored is not None and not stored.extra
+    text = json.dumps(stored.to_json(), indent=2, ensure_ascii=False) + "\n"
+    assert text == (folder / "manifest.json").read_text(encoding="utf-8")
     layers = (folder / "layers.csv").read_text()
     assert all(f"blocks.0.attn.qkv.weight,{part}," in layers for part in "qkv")
 

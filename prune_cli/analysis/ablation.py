@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pandas as pd
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from prune_cli import masks
 from prune_cli.analysis.probe import STEPS, Probe, fine_tuned
+from prune_cli.common.plain import Row
 from prune_cli.common.random import generator
 from prune_cli.units.removal import PLACEMENTS
 
@@ -56,7 +56,7 @@ def orders(measured: Mapping[str, Tensor], units: int, seed: int, draws: int) ->
         yield RANDOM, "", draw, torch.rand(units, generator=generator(seed, "ablation", draw))
 
 
-def _curve(probe: Probe, scores: Tensor, training: Probe | None) -> Iterator[dict[str, Any]]:
+def _curve(probe: Probe, scores: Tensor, training: Probe | None) -> Iterator[Row]:
     for fraction in FRACTIONS:
         keep = masks.select({"": scores}, fraction)[""].to(probe.gates_NTG.device)
         row = {"fraction": fraction, "removed": probe.units - int(keep.sum())}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from prune_cli import masks, pipeline
 from prune_cli.analysis import ablation
 from prune_cli.analysis.exponents import exponents, features, one_thread
 from prune_cli.analysis.probe import Probe
 from prune_cli.common.lazy import Tensor, nn, pd, torch
+from prune_cli.common.plain import Row
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.trained_models import TrainedModel, opened, titles
 from prune_cli.report.dynamics_figure import draw_dynamics
@@ -46,7 +46,7 @@ def show_dynamics(table: pd.DataFrame, paths: Paths) -> None:
     note(f"written: {paths.results / DYNAMICS_TABLE}, {DYNAMICS_FIGURE}")
 
 
-def _rows(subject: TrainedModel, paths: Paths) -> Iterator[dict[str, Any]]:
+def _rows(subject: TrainedModel, paths: Paths) -> Iterator[Row]:
     jobs = subject.jobs(paths)
     settings = jobs[0].settings
     note(f"{settings.model.title} on {settings.dataset.title}, seed {settings.seed}")

@@ -7,5 +7,6 @@ from typing import Any
 
 JsonObject = dict[str, Any]  # an object as `json` reads and writes it
 Options = dict[str, Any]  # of one part, by their names
+Row = dict[str, Any]  # of a table: a value for each column
 PlainConfig = Mapping[str, Any]  # settings as nested mappings, in the order of the config files
 Identity = Mapping[str, Any]  # all that changes the numbers of a run; its hash is the run's name (runs/identity.py)

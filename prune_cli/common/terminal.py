@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from prune_cli.common.plain import Row
+
 WIDE = 200  # columns when piped, so that a table is never folded
 
 
@@ -144,7 +146,7 @@ class EpochProgress:
         """One training step is done."""
         self._bar.update(self._task, advance=1, loss=f"{loss:.3f}")
 
-    def epoch(self, row: dict[str, Any], split: str) -> None:
+    def epoch(self, row: Row, split: str) -> None:
         """One epoch is done: `row` is its line of metrics.csv, `split` the one whose accuracy is shown."""
         accuracy = f"{split} {row[f'{split}_accuracy']:.2f} %"
         self._bar.update(self._task, accuracy=accuracy)

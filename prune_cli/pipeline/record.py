@@ -10,7 +10,7 @@ from typing import Any
 from prune_cli import masks
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import nn, pd
-from prune_cli.common.plain import JsonObject
+from prune_cli.common.plain import JsonObject, Row
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
@@ -23,7 +23,7 @@ from prune_cli.runs.manifest import provenance
 from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.record import RunRecord, ScoringCost
 from prune_cli.runs.store import RunFolder, write_record
-from prune_cli.training.loop import Row, best_row
+from prune_cli.training.loop import best_row
 
 
 def describe(job: Job, kind: str) -> RunPlan:

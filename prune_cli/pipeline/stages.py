@@ -9,6 +9,7 @@ from typing import Any
 from prune_cli import masks
 from prune_cli.common.device import peak_memory
 from prune_cli.common.lazy import nn
+from prune_cli.common.plain import Row
 from prune_cli.common.random import derive, seeded
 from prune_cli.common.terminal import note
 from prune_cli.masks import mask as mask_files
@@ -36,7 +37,7 @@ from prune_cli.runs.record import ScoringCost
 from prune_cli.runs.store import RunFolder, digest_of
 from prune_cli.scorers import Parameters
 from prune_cli.training.checkpoint import Checkpointer
-from prune_cli.training.loop import Row, fine_tune
+from prune_cli.training.loop import fine_tune
 from prune_cli.training.trackers import Tracking
 
 

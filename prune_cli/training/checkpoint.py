@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.lazy import Tensor
-from prune_cli.common.plain import JsonObject
+from prune_cli.common.plain import JsonObject, Row
 from prune_cli.common.terminal import note
 from prune_cli.runs.artefacts import CHECKPOINT, CHECKPOINT_TENSORS
 from prune_cli.runs.files import (
@@ -20,8 +20,6 @@ from prune_cli.runs.files import (
     write_checksummed,
     write_tensors,
 )
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from itertools import chain, islice
 from prune_cli.common import interrupts
 from prune_cli.common.errors import NumericalError
 from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.plain import Row
 from prune_cli.common.ranks import ALONE, Ranks
 from prune_cli.common.terminal import EpochProgress, note
 from prune_cli.masks.mask import Mask
-from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress, Row
+from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.recipe import Recipe
 from prune_cli.training.state import State, generators, of_all_ranks, restore_generators
