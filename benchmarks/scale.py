@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import groupby
-from operator import or_
+from operator import itemgetter, or_
 
 import torch
 from torch import Tensor
@@ -207,15 +207,24 @@ def show_disk(title: str, runs: list[Run]) -> None:
     """Files by model, and all of the sweep; checkpoints go when their runs are finished."""
     rows, total = [], 0.0
     for model, group in by_model(runs).items():
-        size = group[0].bytes
+        size = max((run.bytes for run in group), key=itemgetter("model_file"))
         scores: dict[str, int] = reduce(or_, (run.scoring for run in group))
         whole = sum(run.bytes["model_file"] + run.bytes["mask_file"] for run in group) + sum(scores.values())
         total += whole
-        files = [f"{size[name] / GB:.2f}" for name in ("model_file", "mask_file", "score_file")]
+        files = [f"{size[name] / GB:.3f}" for name in ("model_file", "mask_file", "score_file")]
         checkpoint = f"{max(run.checkpoint for run in group) / GB:.2f}"
         rows.append([model, len(group), *files[:2], len(scores), files[2], f"{whole / GB:.1f}", checkpoint])
     rows.append(["all", len(runs), *[""] * 4, f"{total / GB:.1f}", ""])
-    columns = ("model", "runs", "model file", "mask file", "scorings", "score file", "all", "checkpoint while it runs")
+    columns = (
+        "model",
+        "runs",
+        "model file, at most",
+        "mask file",
+        "scorings",
+        "score file",
+        "all",
+        "checkpoint while it runs",
+    )
     print_table(f"\n{title}: disk [GB]", columns, rows)
 
 

@@ -30,6 +30,8 @@ from prune_cli.runs.facts import VARIABLE
 from prune_cli.runs.paths import Paths
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prune_cli.config.compose import Composer
 
 # no deadline, which a busy machine misses, and the same examples each time
@@ -241,13 +243,29 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Launcher, "launch", launch)
 
 
+def stored_model(folder: Path) -> dict[str, Tensor]:
+    """The weights that a run ended with, dense."""
+    from prune_cli.models.weights import read
+
+    return read(folder / "model.safetensors")
+
+
+def stored_mask(folder: Path) -> dict[str, Tensor]:
+    """The mask of a run."""
+    from prune_cli.masks import mask as mask_files
+
+    return mask_files.read(folder / "mask.safetensors")
+
+
 def rewrite_manifest(folder: Path) -> None:
     """Let a run's record fit its files again, after a test has changed one."""
+    from prune_cli.runs.artefacts import MANIFEST
     from prune_cli.runs.files import CHECKSUM, FILES
     from prune_cli.runs.store import read_manifest, write_manifest
 
     record = read_manifest(folder)
     assert record is not None
+    (folder / MANIFEST).unlink()  # which is none of the files that it tells of
     write_manifest(folder, {key: value for key, value in record.items() if key not in (FILES, CHECKSUM)})
 
 

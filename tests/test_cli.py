@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUICK, Answer, everything_in, rewrite_manifest
+from conftest import QUICK, Answer, everything_in, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 
 from prune_cli.config.catalogue import Catalogue
@@ -160,7 +160,7 @@ def test_prune_leaves_a_whole_record(run: Run, here: Path) -> None:
 
 def test_the_stored_model_is_zero_exactly_where_the_mask_says(run: Run, here: Path) -> None:
     folder = here / "runs/prune" / pruned(run, "scorer=magnitude", "sparsity=90")["hash"]
-    mask, model = load_file(folder / "mask.safetensors"), load_file(folder / "model.safetensors")
+    mask, model = stored_mask(folder), stored_model(folder)
     for name, keep in mask.items():
         assert torch.equal(model[name].view(torch.int32)[~keep], torch.zeros_like(model[name].view(torch.int32)[~keep]))
         assert bool((model[name][keep] != 0).any())
@@ -261,8 +261,8 @@ def test_evaluate_measures_what_the_record_says(run: Run, finished: Run, here: P
 
 def test_evaluate_finds_a_revived_weight(run: Run, finished: Run, here: Path) -> None:
     folder = here / "runs/prune" / pruned(finished, "scorer=snip")["hash"]
-    tensors = load_file(folder / "model.safetensors")
-    mask = load_file(folder / "mask.safetensors")["blocks.1.mlp.fc1.weight"]
+    tensors = stored_model(folder)
+    mask = stored_mask(folder)["blocks.1.mlp.fc1.weight"]
     tensors["blocks.1.mlp.fc1.weight"][~mask] += 1e-6
     save_file(tensors, folder / "model.safetensors")
     rewrite_manifest(folder)

@@ -12,11 +12,11 @@ from prune_cli.common.lazy import nn, torch
 from prune_cli.common.path_checks import check_export, typed_path
 from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note, print_table
-from prune_cli.execution.stored_run import StoredRun, open_run
-from prune_cli.runs.artefacts import MASK, MODEL, SHRUNK
+from prune_cli.execution.stored_run import StoredRun, mask_of, open_run
+from prune_cli.runs.artefacts import MODEL, SHRUNK
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.paths import Paths
-from prune_cli.runs.store import find, tensors_of
+from prune_cli.runs.store import find
 from prune_cli.training.evaluate import evaluate
 
 NEAR = 1e-4  # logits of the two models may differ by rounding
@@ -57,7 +57,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> Shrunk:
     to = export or typed_path(find(paths.runs, run) / SHRUNK, "--export", check_export)
     found = open_run(run, paths)
     _check(found)
-    mask = tensors_of(found.folder, found.record, MASK)
+    mask = mask_of(found.folder, found.record)
     test, precision = pipeline.evaluation_batches(found.job, "test"), found.job.settings.compute.precision
     small = found.target.shrink(found.model, mask)
     difference = _difference(found, small)

@@ -13,7 +13,7 @@ from prune_cli.runs.artefacts import MASK, MODEL, SCORES
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import RunFolder
 from prune_cli.targets import target_named
-from prune_cli.training.memory import footprint
+from prune_cli.training.memory import footprint, mask_bytes
 
 MIB = 2**20
 
@@ -24,7 +24,9 @@ def plan_run(job: pipeline.Job, paths: Paths) -> dict[str, Any]:
     folder = RunFolder.of(paths.runs, "prune", plan.identity)
     known = job.weights.sha256 is not None
     removed, zeroable = outline.zeros(plan.prunable - plan.kept), outline.zeros(plan.prunable)
-    size = footprint(outline.bytes, outline.zeroed, zeroable - removed, job.settings.recipe) | outline.files
+    size = footprint(outline.bytes, outline.zeroed, zeroable - removed, job.settings.recipe)
+    size["mask_file"] = mask_bytes(outline.removable.values(), plan.kept / plan.prunable)
+    size["score_file"] = outline.score_bytes
     if job.method in ("dense", "mask") or job.settings.scorer.rounds > 1:
         size["score_file"] = 0  # nothing is scored, or in rounds that depend on the sparsity
     return {

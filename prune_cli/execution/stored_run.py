@@ -11,6 +11,8 @@ from prune_cli.common.lazy import nn
 from prune_cli.common.plain import Identity
 from prune_cli.common.registry import Registry
 from prune_cli.config.schema import Settings
+from prune_cli.masks import Mask
+from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
@@ -18,7 +20,7 @@ from prune_cli.runs.artefacts import MASK, MODEL
 from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import RunRecord
-from prune_cli.runs.store import find, parse_record, part_of, read_manifest, tensors_of
+from prune_cli.runs.store import find, parse_record, part_of, read_manifest
 from prune_cli.targets import Target, target_named
 
 
@@ -65,6 +67,11 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     return StoredRun(folder, record, job, model)
 
 
+def mask_of(folder: Path, record: RunRecord) -> Mask:
+    """The mask of a finished run, checked; a dense run has none. Raises as `part_of` does, and RequestError for no mask."""
+    return {} if record.method == "dense" else mask_files.read(part_of(folder, record, MASK))
+
+
 def check_plugins(identity: Identity, folder: Path) -> None:
     """Raise RequestError unless each part of the run that was a plug-in's is of the very file that is loaded now."""
     classes = {kind: registry.classes for kind, registry in Registry.all.items()}
@@ -84,7 +91,6 @@ def _without_files(settings: Settings) -> Settings:
 
 
 def _check_zeros(model: nn.Module, folder: Path, record: RunRecord) -> None:
-    mask = {} if record.method == "dense" else tensors_of(folder, record, MASK)
-    for name, keep in target_named(record.target).weight_mask(model, mask).items():
+    for name, keep in target_named(record.target).weight_mask(model, mask_of(folder, record)).items():
         if bool(model.get_parameter(name).detach().cpu()[~keep].any()):
             raise PruneCliError("a weight that the mask removed is not zero", f"{folder}: {name}", "run it again")

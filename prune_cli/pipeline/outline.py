@@ -47,16 +47,15 @@ class ModelOutline:
     """A model for a task and a target.
 
     removable: what can be removed, by name, in the model's order (Target.parameters). zeroed: the tensors in which
-    removal sets zeros (Target.zeroed). parameters: the number of all. bytes: of all parameters and buffers. files: bytes
-    of a mask and of scores (Target.file_sizes). state: what weights from a file must fit. batch_norm: whether it has
-    statistics of batches.
+    removal sets zeros (Target.zeroed). parameters: the number of all. bytes: of all parameters and buffers. score_bytes:
+    of what is scored. state: what weights from a file must fit. batch_norm: whether it has statistics of batches.
     """
 
     removable: TensorOutlines
     zeroed: TensorOutlines
     parameters: int
     bytes: ModelBytes
-    files: dict[str, int]
+    score_bytes: int
     state: StateOutline
     batch_norm: bool
 
@@ -68,7 +67,7 @@ class ModelOutline:
             zeroed=outlines(target.zeroed(model, prunable)),
             parameters=sum(p.numel() for p in model.parameters()),
             bytes=ModelBytes.of(model),
-            files=target.file_sizes(model, prunable),
+            score_bytes=target.score_bytes(model, prunable),
             state=StateOutline.of(model),
             batch_norm=any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules()),
         )

@@ -15,9 +15,11 @@ from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import check_floor, kept_total
 from prune_cli.masks.layers import layer_table
 from prune_cli.masks.pattern import check_pattern
+from prune_cli.models.card import ModelCard
 from prune_cli.pipeline.job import Job, prune_identity, train_identity
 from prune_cli.pipeline.sparse_training import layers_of
 from prune_cli.runs.artefacts import CONFIG, LAYERS, MASK, METRICS, MODEL
+from prune_cli.runs.compressed import write_mask, write_model
 from prune_cli.runs.files import write_csv, write_tensors, write_yaml
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.plan import RunPlan
@@ -118,11 +120,21 @@ def write_run(
 
 
 def _write_files(path: Path, job: Job, model: nn.Module, mask: masks.Mask, rows: list[Row]) -> None:
+    weight_mask = job.target.weight_mask(model, mask)
     write_yaml(path / CONFIG, job.settings.plain)
     write_csv(path / METRICS, pd.DataFrame(rows))
-    write_csv(path / LAYERS, layer_table(job.target.weight_mask(model, mask)))
-    write_tensors(path / MASK, mask)
-    write_tensors(path / MODEL, model.state_dict())
+    write_csv(path / LAYERS, layer_table(weight_mask))
+    if job.method == "dense":
+        write_tensors(path / MASK, {})
+        write_tensors(path / MODEL, model.state_dict())
+    else:
+        write_mask(path / MASK, mask)
+        write_model(path / MODEL, model.state_dict(), weight_mask, card_of(job).to_json())
+
+
+def card_of(job: Job) -> ModelCard:
+    """What the files of a job's model say of it."""
+    return ModelCard.of(job.settings.model, list(job.splits.classes))
 
 
 def _record(

@@ -23,6 +23,7 @@ from prune_cli.pipeline.outline import confirm_outline, outlines
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.pipeline.sparse_training import sparse_training
 from prune_cli.runs.artefacts import SCORED, SCORED_MASK
+from prune_cli.runs.compressed import write_mask
 from prune_cli.runs.files import (
     FILES,
     DamagedError,
@@ -30,7 +31,6 @@ from prune_cli.runs.files import (
     read_checksummed,
     sha256,
     write_checksummed,
-    write_tensors,
 )
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import ScoringCost
@@ -99,7 +99,7 @@ def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, 
 
 
 def _keep_mask(folder: Path, mask: masks.Mask, scoring: ScoringCost) -> None:
-    write_tensors(folder / SCORED_MASK, mask)
+    write_mask(folder / SCORED_MASK, mask)
     write_checksummed(
         folder / SCORED, {"scoring": scoring.to_json(), FILES: {SCORED_MASK: sha256(folder / SCORED_MASK)}}
     )

@@ -53,13 +53,9 @@ class Target(ABC):
     def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
         """The tensors in which removal sets zeros, by name: all of their weights where everything is removed."""
 
-    def file_sizes(self, model: nn.Module, prunable: Prunable) -> dict[str, int]:
-        """Bytes of a mask (`mask_file`) and of scores (`score_file`); the model may be on the meta device."""
-        scored = self.to_score(model, prunable).values()
-        return {
-            "mask_file": sum(p.numel() for p in self.parameters(model, prunable).values()),
-            "score_file": sum(p.numel() * p.element_size() for p in scored),
-        }
+    def score_bytes(self, model: nn.Module, prunable: Prunable) -> int:
+        """Bytes of what is scored; the model may be on the meta device."""
+        return sum(p.numel() * p.element_size() for p in self.to_score(model, prunable).values())
 
     def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
         """A copy of the masked model without what `mask` removed, with the same outputs. Raises ConfigError."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer, everything_in, rewrite_manifest
+from conftest import Answer, everything_in, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
@@ -87,7 +87,7 @@ def test_a_smaller_lstm_that_answers_otherwise_is_not_written(
 
 def test_a_unit_that_came_back_is_found_first(run: Run, finished: Run, here: Path) -> None:
     folder = here / "runs/prune" / pruned(finished, *TE)
-    tensors, keep = load_file(folder / "model.safetensors"), load_file(folder / "mask.safetensors")["lstm"]
+    tensors, keep = stored_model(folder), stored_mask(folder)["lstm"]
     tensors["lstm.weight_hh_l0"][3, ~keep] = 1e-6
     save_file(tensors, folder / "model.safetensors")
     rewrite_manifest(folder)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK
-from safetensors.torch import load_file
+from conftest import QUICK, stored_mask, stored_model
 
 Run = Callable[..., object]
 SMOKE = (*QUICK, "scorer=snip")
@@ -19,7 +18,7 @@ def pruned(run: Run, here: Path, *words: str) -> tuple[dict, dict[str, torch.Ten
     typed = words if any(word.startswith("sparsity") for word in words) else ("sparsity=90", *words)
     record = run("prune", *SMOKE, *typed, "--json").json  # type: ignore[attr-defined]
     folder = here / "runs/prune" / record["hash"]
-    return record, load_file(folder / "mask.safetensors"), load_file(folder / "model.safetensors")
+    return record, stored_mask(folder), stored_model(folder)
 
 
 def counts(mask: dict[str, torch.Tensor]) -> dict[str, int]:

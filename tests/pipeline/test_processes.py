@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Answer
-from safetensors.torch import load_file
+from conftest import Answer, stored_model
 
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import ConfigError, ErrorParts, RequestError
@@ -37,7 +36,7 @@ def test_two_processes_make_the_run_of_one(run: Callable[..., Answer], here: Pat
         one[key] for key in ("hash", "mask_digest", "accuracy_last")
     ]
     assert (one["processes"], two["processes"]) == (1, 2)
-    weights, theirs = (load_file(here / runs / "prune" / two["hash"] / "model.safetensors") for runs in ("one", "runs"))
+    weights, theirs = (stored_model(here / runs / "prune" / two["hash"]) for runs in ("one", "runs"))
     assert all(weight.dtype == torch.float64 for weight in weights.values())
     assert max(float((weights[name] - theirs[name]).abs().max()) for name in weights) < 1e-9
     assert len(list((here / "runs" / "trackers").rglob("events*"))) >= 1

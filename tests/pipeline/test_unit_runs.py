@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer, everything_in, rewrite_manifest
+from conftest import Answer, everything_in, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
@@ -34,7 +34,7 @@ def pruned(run: Run, here: Path, *words: str) -> tuple[dict, dict[str, torch.Ten
     answer = run("prune", *SMALL, "sparsity=50", *words, "--json")
     assert answer.code == 0, answer.err
     folder = here / "runs/prune" / answer.json["hash"]
-    return answer.json, load_file(folder / "mask.safetensors"), load_file(folder / "model.safetensors")
+    return answer.json, stored_mask(folder), stored_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_dry_run_counts_units_and_the_weights_they_take_with_them(run: Run, he
     assert (plan["tensors"], plan["prunable"], plan["kept"], plan["removal"]) == ({"lstm": [6]}, 6, 3, "recurrence")
     assert plan["removed_of_prunable"] == 0.5
     assert plan["removed_of_all"] == pytest.approx(3 * (24 + 8) / plan["parameters"])
-    assert (plan["bytes"]["mask_file"], plan["bytes"]["score_file"]) == (6, 24)
+    assert (plan["bytes"]["mask_file"], plan["bytes"]["score_file"]) == (1, 24)
     readout = run(*words, "removal=readout", "--json").json
     assert readout["removed_of_all"] == pytest.approx(3 * 8 / plan["parameters"])
     text = run(*words).out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer, everything_in, rewrite_manifest
+from conftest import Answer, everything_in, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 
 from prune_cli.runs.files import DamagedError
@@ -36,7 +36,7 @@ def test_half_of_the_heads_from_prune_to_a_smaller_vit(run: Run, here: Path) -> 
         "kept": 8,
     }
     folder = here / "runs/prune" / record["hash"]
-    mask, model = load_file(folder / "mask.safetensors"), load_file(folder / "model.safetensors")
+    mask, model = stored_mask(folder), stored_model(folder)
     assert {name: keep.shape for name, keep in mask.items()} == {f"blocks.{n}.attn": (4,) for n in range(4)}
     for name, keep in mask.items():  # zeros after fine-tuning too
         of = keep.repeat_interleave(32)
@@ -83,7 +83,7 @@ def test_scores_are_shared_with_single_weights_and_the_runs_are_told_apart(run: 
 def test_controls_of_heads_keep_their_number(run: Run, here: Path) -> None:
     def mask(*words: str) -> dict[str, torch.Tensor]:
         folder = here / "runs/prune" / pruned(run, *UNTUNED, *words)["hash"]
-        return load_file(folder / "mask.safetensors")
+        return stored_mask(folder)
 
     plain, inverted = mask(), mask("control=inverted")
     assert not any(bool((plain[name] & inverted[name]).any()) for name in plain)  # at 50 % the other half
@@ -96,7 +96,7 @@ def test_controls_of_heads_keep_their_number(run: Run, here: Path) -> None:
 
 def test_a_weight_of_a_removed_head_that_came_back_is_found(run: Run, here: Path) -> None:
     folder = here / "runs/prune" / pruned(run, *UNTUNED)["hash"]
-    tensors, mask = load_file(folder / "model.safetensors"), load_file(folder / "mask.safetensors")
+    tensors, mask = stored_model(folder), stored_mask(folder)
     name = next(name for name, keep in mask.items() if not bool(keep.all()))
     head = int((~mask[name]).nonzero()[0])
     tensors[f"{name}.proj.weight"][0, 32 * head] = 1e-6
@@ -111,7 +111,7 @@ def test_a_dry_run_counts_heads_and_the_weights_they_take_with_them(run: Run, he
     plan = run(*words, "--json").json
     assert (plan["prunable"], plan["kept"], plan["removal"]) == (16, 8, "heads")
     assert plan["removed_of_all"] == pytest.approx(8 * 4 * 32 * 128 / plan["parameters"])
-    assert (plan["bytes"]["mask_file"], plan["bytes"]["score_file"]) == (16, 4 * 786_432)
+    assert (plan["bytes"]["mask_file"], plan["bytes"]["score_file"]) == (4, 4 * 786_432)
     assert "prunable  16 heads, of 803,338 parameters" in run(*words).out
     assert everything_in(here) == set()
 

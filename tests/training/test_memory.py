@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prune_cli import masks
 from prune_cli.masks.survivors import SurvivorOptimizer
+from prune_cli.runs.compressed import write_mask, write_model
 from prune_cli.runs.files import write_tensors
 from prune_cli.training.memory import ModelBytes, footprint
 from prune_cli.training.recipe import Recipe
@@ -62,16 +63,25 @@ def test_the_plan_is_what_an_optimiser_holds(recipe: Recipe) -> None:
 
 
 def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
+    for sparsity in (0.3, 0.9, 0.98):
+        model, parameters = network()
+        mask = masks.select({name: torch.rand_like(p) for name, p in parameters.items()}, sparsity)
+        masks.apply(parameters, mask)
+        plan = planned(*network("meta"), sum(int(keep.sum()) for keep in mask.values()), Recipe(1))
+        write_model(tmp_path / "model_file", model.state_dict(), mask)
+        write_mask(tmp_path / "mask_file", mask)
+        write_tensors(tmp_path / "score_file", parameters)
+        for name in ("model_file", "mask_file", "score_file"):
+            header = (tmp_path / name).stat().st_size - plan[name]
+            assert -0.02 * plan[name] <= header < 2000
+
+
+def test_the_plan_of_a_dense_run_is_what_is_written(tmp_path: Path) -> None:
     model, parameters = network()
-    plan = planned(*network("meta"), 100, Recipe(1))
-    for name, tensors in {
-        "model_file": model.state_dict(),
-        "mask_file": {name: p > 0 for name, p in parameters.items()},
-        "score_file": dict(parameters),
-    }.items():
-        path = tmp_path / name
-        write_tensors(path, tensors)
-        assert 0 <= path.stat().st_size - plan[name] < 2000  # the header
+    plan = planned(*network("meta"), sum(p.numel() for p in parameters.values()), Recipe(1))
+    write_tensors(tmp_path / "model", model.state_dict())
+    assert 0 <= (tmp_path / "model").stat().st_size - plan["model_file"] < 2000
+    assert plan["mask_file"] == 0
 
 
 def test_nothing_removed_needs_no_dense_moment_and_an_average_needs_a_copy() -> None:
