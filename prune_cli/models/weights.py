@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from prune_cli.common.errors import PruneCliError, WeightsError
 from prune_cli.common.lazy import Tensor, load_file, nn, torch
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.random import seeded
 from prune_cli.models.prunable import classifier_names
 from prune_cli.models.registry import Model
@@ -69,7 +70,7 @@ class StateOutline:
         """That of a module, which may be on the meta device."""
         return cls(_shapes_of(module.state_dict()), frozenset(classifier_names(module)))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As values of JSON."""
         return {"shapes": self.shapes, "head": sorted(self.head)}
 

@@ -12,6 +12,7 @@ from prune_cli.common.command_line import typed_argv
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import torch
+from prune_cli.common.plain import Identity
 from prune_cli.common.ranks import ALONE, Ranks, grouped
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
@@ -176,7 +177,7 @@ class JobFactory:
         return self._read[key]
 
 
-def _base_identity(job: Job, compute: Compute | None = None) -> dict[str, Any]:
+def _base_identity(job: Job, compute: Compute | None = None) -> Identity:
     """What every run's name has. compute: None: the job's own, without sparse layers, which only what is pruned has."""
     settings = job.settings
     return {
@@ -187,19 +188,19 @@ def _base_identity(job: Job, compute: Compute | None = None) -> dict[str, Any]:
     }
 
 
-def train_identity(job: Job) -> dict[str, Any]:
+def train_identity(job: Job) -> Identity:
     """What changes the numbers of a dense training run."""
-    return _base_identity(job) | {"recipe": versioned_options(job.settings.recipe)}
+    return {**_base_identity(job), "recipe": versioned_options(job.settings.recipe)}
 
 
-def score_identity(job: Job) -> dict[str, Any]:
+def score_identity(job: Job) -> Identity:
     """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
     compute = job.settings.compute
     precision = "fp32" if compute.precision == "bf16" else compute.precision
-    return _base_identity(job, replace(compute, precision=precision, sparse="off")) | _scores(job)
+    return {**_base_identity(job, replace(compute, precision=precision, sparse="off")), **_scores(job)}
 
 
-def _scores(job: Job) -> dict[str, Any]:
+def _scores(job: Job) -> Identity:
     """What is scored, by which scorer and on which data."""
     return {
         "scorer": versioned_options(job.settings.scorer),
@@ -209,9 +210,9 @@ def _scores(job: Job) -> dict[str, Any]:
     }
 
 
-def prune_identity(job: Job) -> dict[str, Any]:
+def prune_identity(job: Job) -> Identity:
     """What changes the numbers of a pruned and fine-tuned run."""
-    identity = train_identity(job) | job.target.identity
+    identity = {**train_identity(job), **job.target.identity}
     if job.method != "dense":
         identity |= {"compute": versioned_options(job.settings.compute)}
     if job.method != "dense" and job.settings.control != ControlChoice():
@@ -221,4 +222,4 @@ def prune_identity(job: Job) -> dict[str, Any]:
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     if job.method == "dense":
         return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter
-    return identity | {"sparsity": versioned_options(job.settings.sparsity)} | _scores(job)
+    return {**identity, "sparsity": versioned_options(job.settings.sparsity), **_scores(job)}

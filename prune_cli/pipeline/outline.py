@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.plain import JsonObject
 from prune_cli.common.registry import is_packaged
 from prune_cli.config.schema import Settings
 from prune_cli.models.weights import StateOutline
@@ -81,7 +82,7 @@ class ModelOutline:
         """How many weights become zero where so many things are removed; where they differ in size, as in the mean."""
         return removed * sum(tensor.numel() for tensor in self.zeroed.values()) // self.size
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As values of JSON."""
         return asdict(self) | {"state": self.state.to_json()}
 
@@ -111,7 +112,7 @@ def confirm_outline(outline: ModelOutline, settings: Settings, target: Target, c
         raise facts.outdated(f"model={settings.model.name}")
 
 
-def _about(settings: Settings, target: Target, classes: int) -> dict[str, Any]:
+def _about(settings: Settings, target: Target, classes: int) -> JsonObject:
     """All that decides an outline, but for what decides every fact."""
     return {
         "model": {"name": settings.model.name, **asdict(settings.model)},

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.targets.base import Prunable, Target
@@ -92,11 +92,11 @@ class HeadTarget(Target):
                 small.set_submodule(name, with_heads(layer, mask[name].to(layer.qkv.weight.device)))
         return small
 
-    def sizes(self, mask: Mapping[str, Tensor]) -> dict[str, Any]:
+    def sizes(self, mask: Mapping[str, Tensor]) -> dict[str, object]:
         """The number of heads that stay, and how many in each layer."""
         return super().sizes(mask) | {"heads_per_layer": {name: int(keep.sum()) for name, keep in mask.items()}}
 
-    def card(self, settings: Settings, classes: int) -> dict[str, Any]:
+    def card(self, settings: Settings, classes: int) -> dict[str, object]:
         """What `load_shrunk` builds the model from."""
         return {"model": settings.plain["model"], "classes": classes, "precision": settings.compute.precision}
 
