@@ -1,7 +1,7 @@
 """How long a sweep takes to plan, and a finished one to return its tables: whole commands, from typing to the prompt.
 
 Aims: 500 points planned in 10 s, the table of 100 finished runs in 3 s. Set beside them: starting Python with torch and
-timm, which neither can do without. The finished runs are packed ones, with made-up accuracies.
+timm, which neither does where outlines are kept. The finished runs are packed ones, with made-up accuracies.
 
 python benchmarks/planning.py
 """
