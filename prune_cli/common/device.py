@@ -13,7 +13,7 @@ from prune_cli.common.registry import NOT_IN_HASH
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_THREADS = 1024
 PRECISIONS = ("fp32", "bf16", "fp64")
-SPARSE = ("on", "off")
+SPARSE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Compute:
     scores, which are measured without autocast.
 
     sparse: whether pruned layers hold and compute with their survivors alone (runtime/), on a CPU. It rounds otherwise, so
-    `on` is part of the identity of a run that removes something. Raises ConfigError."""
+    `on` and `auto` are part of the identity of a run that removes something, as they are typed: what `auto` finds faster is
+    a matter of the machine and the hour, which must not decide what a run is called. Its record says what it was.
+    Raises ConfigError."""
 
     device: str = field(default="auto", metadata=NOT_IN_HASH)
     threads: int | None = field(default=None, metadata=NOT_IN_HASH)

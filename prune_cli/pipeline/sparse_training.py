@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prune_cli.common.device import autocast
 from prune_cli.common.lazy import nn
 from prune_cli.common.terminal import note
 from prune_cli.masks import Mask
+from prune_cli.pipeline.batches import training_batches
 from prune_cli.pipeline.job import Job
 from prune_cli.runs.artefacts import CHECKPOINT, SPARSE_LAYERS
 from prune_cli.runs.files import DamagedError, read_checksummed, write_checksummed
 from prune_cli.runs.record import SparseLayers
 from prune_cli.runs.store import RunFolder
 from prune_cli.runtime import products, sparse_able, sparse_layers
+from prune_cli.runtime.faster import faster_sparse
 
 
 @contextmanager
@@ -48,10 +51,19 @@ def layers_of(folder: RunFolder | None) -> SparseLayers | None:
 
 
 def _choose(job: Job, model: nn.Module, mask: Mask) -> SparseLayers:
-    """The layers that are sparse: on a CPU all that can be."""
+    """The layers that are sparse: on a CPU all that can be, or with `auto` those of them that are faster so."""
     sparse = list(sparse_able(model, mask))
-    how = products.best().title if sparse else f"dense on {job.device.type}"
+    if job.settings.compute.sparse == "auto" and sparse:
+        sparse = _faster(job, model, mask, sparse)
+    how = products.best().title if sparse else "dense"
     return SparseLayers(products=how, sparse=sparse, dense=[name for name in mask if name not in sparse])
+
+
+def _faster(job: Job, model: nn.Module, mask: Mask, names: list[str]) -> list[str]:
+    recipe, precision = job.settings.recipe, job.settings.compute.precision
+    image, _ = next(iter(training_batches(job, "timing of layers", steps=1, batch_size=1)))
+    batch = -(-recipe.batch_size // (recipe.accumulation * job.ranks.world_size))
+    return faster_sparse(model, mask, names, image, batch, lambda: autocast(job.device, precision))
 
 
 def _keep(folder: RunFolder | None, layers: SparseLayers) -> SparseLayers:

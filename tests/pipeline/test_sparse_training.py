@@ -10,6 +10,7 @@ import torch
 from conftest import QUICK, Answer
 from safetensors.torch import load_file
 
+from prune_cli.pipeline import sparse_training as sparse_training_file
 from prune_cli.pipeline import stages
 from prune_cli.pipeline.sparse_training import sparse_training
 from prune_cli.runs.artefacts import SPARSE_LAYERS
@@ -99,3 +100,28 @@ def test_a_word_that_is_none_of_three(run: Run) -> None:
 def test_what_removes_nothing_has_nothing_sparse(run: Run) -> None:
     answer = run(*WORDS, "sparsity=dense", "compute.sparse=on")
     assert answer.code == 2 and answer.lines[0] == "error: compute.sparse changes nothing: nothing is removed"
+
+
+def test_auto_takes_what_is_faster_and_goes_on_with_it(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name does not depend on what was found; a run that goes on asks no clock."""
+    words, first = (*WORDS, "compute.sparse=auto"), "blocks.0.attn.qkv.weight"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sparse_training_file, "faster_sparse", lambda *_: [first])
+        patch.setattr(stages, "fine_tune", stop)
+        assert run(*words).code != 0
+    monkeypatch.setattr(sparse_training_file, "faster_sparse", lambda *_: [])
+    found = run(*words).json
+    assert found["sparse_layers"]["sparse"] == [first] and len(found["sparse_layers"]["dense"]) == 15
+    other = run(*words, "--runs-dir", "again").json
+    assert other["hash"] == found["hash"] and other["sparse_layers"]["sparse"] == []
+    assert other["sparse_layers"]["products"] == "dense"
+    off = run(*WORDS).json
+    same = [
+        load_file(here / folder / "model.safetensors")
+        for folder in (f"again/prune/{other['hash']}", f"runs/prune/{off['hash']}")
+    ]
+    assert all(torch.equal(same[0][key], value) for key, value in same[1].items())

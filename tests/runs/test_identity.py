@@ -133,6 +133,7 @@ def test_weights_and_data_count_by_their_digests(kind: str) -> None:
         ("recipe=smoke", {"prune", "train"}),
         ("compute.precision=bf16", {"prune", "train"}),  # scores are measured without autocast
         ("compute.sparse=on", {"prune"}),  # the only run that removes weights before it trains
+        ("compute.sparse=auto", {"prune"}),
         ("compute.sparse=off", set()),
     ],
 )
@@ -272,6 +273,6 @@ def test_an_option_without_a_default_always_counts() -> None:
 
 
 def test_sparse_layers_are_in_a_name_as_they_are_typed_and_only_where_something_is_removed() -> None:
-    words = [("compute.sparse=on",), ()]
-    assert len({name("prune", *typed) for typed in words}) == 2
+    words = [("compute.sparse=on",), ("compute.sparse=auto",), ()]
+    assert len({name("prune", *typed) for typed in words}) == 3
     assert len({name("prune", "sparsity=dense", *typed) for typed in words}) == 1
