@@ -92,7 +92,7 @@ def feed(job: Job) -> Feed:
         batches = islice(loader.batches(order, flips), steps - first)
         if not recipe.cutmix_alpha:
             return batches
-        classes = len(job.data.outline.classes)
+        classes = len(job.splits.classes)
         return cut_and_mixed(batches, recipe.cutmix_alpha, recipe.cutmix_prob, classes, seed, number, first)
 
     names = [name for name in job.splits.named() if name != "train"]
