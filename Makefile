@@ -122,10 +122,11 @@ docs: setup ## The pages under docs/ as a site, in site/, from what is here alon
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-bench: setup ## The benchmarks: selection, a step and a scoring of ViT-B/16, files, builders of clips, information of units, planning, start-up
+bench: setup ## The benchmarks: selection, training steps, a scoring of ViT-B/16, files, builders of clips, information of units, planning, start-up
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/select_global.py
 	$(BIN)/python benchmarks/survivor_step.py
+	$(BIN)/python benchmarks/sparse_step.py
 	$(BIN)/python benchmarks/file_sizes.py
 	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/builders.py
