@@ -93,6 +93,14 @@ def composed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What a run writes need not outlive a power cut here; the order of writing stays, and so do other processes' waits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def hears_ctrl_c() -> Iterator[None]:
     """SIGINT stops this process and those that it starts, also where the tests run in the background: there a shell has

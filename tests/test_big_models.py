@@ -1,6 +1,6 @@
 """The report's six models from end to end with random weights, on files in CIFAR's own format.
 
-The two that `make test` runs see 32×32 pixels, all at 224 are for `make test-all`.
+The run that `make test` does sees 32×32 pixels; every scorer, and all models at 224, are for `make test-all`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def values(root: Path, size: int | None) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_every_scorer_scores_it_and_finds_a_mask(name: str, size: int | None, cifar: Path, here: Path) -> None:
     choices = {"model": name, "dataset": "cifar10", "recipe": "paper"}

@@ -260,6 +260,7 @@ def test_a_run_over_units(run: Run) -> None:
     assert typed(run, "shrink", record["hash"])["units"] == 3
 
 
+@CUDA
 @pytest.mark.parametrize("command", ["ablate", "dynamics"])
 @pytest.mark.usefixtures("chosen")
 def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,7 +265,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("numbers", [range(40), pytest.param(range(40, 2000), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("numbers", [range(20), pytest.param(range(20, 2000), marks=pytest.mark.slow)])
 def test_random_overrides_are_accepted_or_refused_in_our_own_words(
     run: Callable[..., Answer], here: Path, tmp_path_factory: pytest.TempPathFactory, numbers: range
 ) -> None:

@@ -66,6 +66,7 @@ def survives(tmp_path: Path, data: Path, words: tuple[str, ...], kills: int, row
     return hit
 
 
+@pytest.mark.slow
 def test_a_small_sweep_survives_two_kills(tmp_path: Path, built_data: Path) -> None:
     """The short form of the test below."""
     survives(tmp_path, built_data, (*FEW, *SHORT), kills=2, rows=2, seed=0)
@@ -77,7 +78,10 @@ def test_a_sweep_of_24_runs_survives_25_kills(tmp_path: Path, built_data: Path) 
     assert 5 < hit < 25  # sweeps and runs have both been killed
 
 
-@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=["in a terminal", "in the background"])
+IN_A_TERMINAL = pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="in a terminal")
+
+
+@pytest.fixture(params=[IN_A_TERMINAL, pytest.param(signal.SIGTERM, id="in the background")])
 def stop_signal(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     """What stops a sweep. In the background it starts with SIGINT ignored, and so do its runs."""
     in_terminal = request.param == signal.SIGINT

@@ -66,6 +66,7 @@ def test_a_run_that_fails_does_not_stop_the_others(run: Run, here: Path) -> None
     assert "1 done, 0 running, 1 failed, 0 pending" in preview.out
 
 
+@pytest.mark.slow  # test_launch.py shows it with stand-ins
 def test_fail_fast_starts_nothing_after_a_failure(run: Run) -> None:
     answer = run(*FAILING, "--fail-fast", "--json")
     assert (answer.code, len(answer.json["runs"]), len(answer.json["failed"])) == (1, 0, 1)

@@ -404,10 +404,14 @@ def points(draw: st.DrawFn) -> Point:
     return Point(choices, needed | values)
 
 
-@settings(max_examples=40)
-@given(points())
-def test_merging_options_equals_hydras_own_compose(point: Point) -> None:
-    assert OURS.settings(point).plain == hydras_own(point)
+@pytest.mark.parametrize("examples", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_merging_options_equals_hydras_own_compose(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(points())
+    def check(point: Point) -> None:
+        assert OURS.settings(point).plain == hydras_own(point)
+
+    check()
 
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])

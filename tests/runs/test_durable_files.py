@@ -41,8 +41,9 @@ def python(script: Path, *words: str, before: str = "") -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_a_hundred_kills_during_checkpoint_writes_lose_and_corrupt_nothing(tmp_path: Path) -> None:
-    found = python(WRITER, str(tmp_path), "100", "0")
+@pytest.mark.parametrize("kills", [15, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_during_checkpoint_writes_lose_and_corrupt_nothing(kills: int, tmp_path: Path) -> None:
+    found = python(WRITER, str(tmp_path), str(kills), "0")
     assert (found["corrupt"], found["missing"]) == (0, 0)
     assert found["steps"] > 0  # checkpoints were written meanwhile
     assert list(tmp_path.glob("*.tmp"))  # and some of the processes died in the middle of one

@@ -23,6 +23,7 @@ from prune_cli.sweeps.launch import LAUNCHERS, Launcher
 
 LAUNCHING = Path(__file__).with_name("launching.py")
 OPTIONS = {"basic": "", "joblib": "n_jobs=3", "local": "", "ray": "ray.init.num_cpus=3"}
+JOBLIB = pytest.param("joblib", marks=pytest.mark.slow)  # where basic, too, shows it
 SLOW_LOCAL = pytest.param("local", marks=pytest.mark.slow)  # submitit looks for results every few seconds
 RAY = pytest.param("ray", marks=pytest.mark.slow)  # starts a cluster
 Launched = Callable[..., subprocess.Popen]
@@ -65,7 +66,7 @@ def test_every_run_is_started_and_nothing_else_is_touched(name: str, tmp_path: P
     assert codes == [None, 3, -signal.SIGKILL]
 
 
-@pytest.mark.parametrize("name", ["basic", "joblib", SLOW_LOCAL, RAY])
+@pytest.mark.parametrize("name", ["basic", JOBLIB, SLOW_LOCAL, RAY])
 def test_ctrl_c_in_the_terminal_stops_every_run_with_a_checkpoint(
     name: str, tmp_path: Path, launched: Launched
 ) -> None:
