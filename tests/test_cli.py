@@ -26,7 +26,20 @@ from prune_cli.runs.record import RunRecord
 from prune_cli.runs.store import read_record
 
 Run = Callable[..., Answer]
-COMMANDS = ("ls", "build-data", "score", "prune", "sweep", "table", "evaluate", "train", "ablate", "shrink", "drift")
+COMMANDS = (
+    "ls",
+    "build-data",
+    "score",
+    "prune",
+    "sweep",
+    "table",
+    "evaluate",
+    "train",
+    "ablate",
+    "shrink",
+    "export",
+    "drift",
+)
 SMOKE = ("model.weights=random", *QUICK)
 RUN = {
     *("config.yaml", "metrics.csv", "layers.csv", "mask.safetensors", "model.safetensors", "run.log", "manifest.json")

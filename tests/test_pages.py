@@ -107,8 +107,13 @@ def test_a_file_that_does_not_exist_is_found(tmp_path: Path) -> None:
 def documented(name: str) -> bool:
     """Whether a module of the package defines this class or function, with a docstring; nothing is imported."""
     module, _, own = name.rpartition(".")
-    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
-    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    path = ROOT / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    nodes = [
+        node
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    ]
     return any(node.name == own and ast.get_docstring(node) for node in nodes)
 
 

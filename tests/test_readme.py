@@ -3,7 +3,7 @@
 Python is executed and YAML composed. Commands are parsed, with their options, and what is typed as KEY=VALUE is composed
 to settings, as the command does before it looks at any data; names in capitals (RUN, HASH, DIR, FOLDER, PATH, IMAGENET,
 FILE) stand for what only a user has. Left out: a span in prose that has a … is no whole command; `table`, `verify`,
-`pack`, `evaluate`, `shrink` and `run` are parsed alone, because they begin with finished runs, and so is what a launcher
+`pack`, `evaluate`, `shrink`, `export` and `run` are parsed alone, because they begin with finished runs, and so is what a launcher
 does with its options, because some launchers are not installed here.
 """
 
@@ -27,7 +27,10 @@ from prune_cli.config.schema import Settings
 from prune_cli.execution import grid
 from prune_cli.execution.request import USED, check_used, settings_of
 from prune_cli.execution.trained_models import MEASURES
+from prune_cli.models.card import ModelCard
+from prune_cli.models.vit_micro import ViTMicro
 from prune_cli.plugins import catalogue
+from prune_cli.runs.compressed import write_model
 from prune_cli.runs.paths import Paths
 from prune_cli.scorers import scorers
 
@@ -109,6 +112,7 @@ def test_the_commands_shown_are_many_and_of_every_kind() -> None:
         "sweep",
         "table",
         "shrink",
+        "export",
         "verify",
         "pack",
         "ls",
@@ -138,7 +142,15 @@ def executed(code: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.usefixtures("own_scorers")
+@pytest.fixture
+def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder holds the file that the pages load."""
+    monkeypatch.chdir(tmp_path)
+    card = ModelCard.of(ViTMicro("random"), ["cat", "dog"])
+    write_model(tmp_path / "vit.safetensors", card.build().state_dict(), {}, card.to_json())
+
+
+@pytest.mark.usefixtures("own_scorers", "model_file")
 @pytest.mark.parametrize("code", [code for page in PAGES for code in blocks(page, "python")])
 def test_python_runs_as_it_stands(code: str) -> None:
     assert executed(code)

@@ -20,7 +20,7 @@ from prune_cli.runs.artefacts import MASK, MODEL
 from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import RunRecord
-from prune_cli.runs.store import find, parse_record, part_of, read_manifest
+from prune_cli.runs.store import find, part_of, run_record
 from prune_cli.targets import Target, target_named
 
 
@@ -47,10 +47,7 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     mask removed.
     """
     folder = find(paths.runs, run)
-    manifest = read_manifest(folder) or {}
-    if "accuracy_last" not in manifest:  # of scores, or of an ablation
-        raise RequestError("no model was stored in this run", str(folder), "a run of prune or train: ls runs/prune")
-    record = parse_record(RunRecord, manifest, folder)
+    record = run_record(folder)
     composer = pipeline.composer(paths)
     check_plugins(record.identity, folder)
     settings = composer.from_plain(record.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from prune_cli.common.errors import PruneCliError, WeightsError
@@ -37,15 +38,20 @@ class ModelCard(JsonFields):
         """The module, randomly initialised. Raises WeightsError where this prune-cli has no such model."""
         options = {key: value for key, value in self.model.items() if key != "name"}
         try:
-            return models.build(str(self.model.get("name")), **options).build(self.classes)
-        except PruneCliError as error:
+            return models.build(self.model["name"], **options).build(self.classes)
+        except (PruneCliError, TypeError, ValueError, RuntimeError) as error:
+            (reason, *_) = str(error).splitlines() or [type(error).__name__]
             hint = "import the plug-in that registers it, or use the prune-cli and timm that the file was written with"
-            raise WeightsError(f"this model cannot be built: {error.what}", error.where, hint) from None
+            raise WeightsError(f"this model cannot be built: {reason}", str(self.model["name"]), hint) from None
 
 
-def read_card(value: Mapping[str, Any]) -> ModelCard:
+def read_card(value: Mapping[str, Any], path: Path) -> ModelCard:
     """The card in a file's metadata. Raises WeightsError where there is none, or another thing."""
     try:
-        return ModelCard.from_json(value)
+        card = ModelCard.from_json(value)
+        if isinstance(card.model, dict) and isinstance(card.model["name"], str) and type(card.classes) is int:
+            return card
     except (KeyError, TypeError, ValueError):
-        raise WeightsError("this file does not say which model it holds", None, "prune-cli export RUN") from None
+        pass
+    hint = "a file of `prune-cli export RUN --format compressed`"
+    raise WeightsError("this file does not say which model it holds", str(path), hint)

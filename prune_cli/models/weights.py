@@ -89,8 +89,13 @@ def check(state: StateOutline, weights: Weights) -> None:
 def restore(module: nn.Module, path: Path) -> None:
     """Load a finished model, head and all. Raises WeightsError that names the keys."""
     tensors = read(path)
-    _fitting(StateOutline.of(module), _shapes_of(tensors), path, True)
+    check_tensors(module, tensors, path)
     module.load_state_dict(tensors)
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError unless the tensors are all that the module, which may be on the meta device, has."""
+    _fitting(StateOutline.of(module), _shapes_of(tensors), path, True)
 
 
 def _shapes(path: Path) -> dict[str, Shape]:

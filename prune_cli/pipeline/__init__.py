@@ -6,7 +6,7 @@ job.py holds its beginning, batches.py, scoring.py, stages.py and iterative.py i
 from prune_cli.pipeline.batches import evaluation_batches, training_batches
 from prune_cli.pipeline.iterative import find_mask
 from prune_cli.pipeline.job import Job, JobFactory, composer, score_identity
-from prune_cli.pipeline.record import describe, input_of, write_run
+from prune_cli.pipeline.record import card_of, describe, input_of, write_run
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.pipeline.stages import (
     build_model,
@@ -22,6 +22,7 @@ __all__ = [
     "Job",
     "JobFactory",
     "build_model",
+    "card_of",
     "check_effect",
     "choose_mask",
     "composer",

@@ -12,6 +12,7 @@ MODEL = "model.safetensors"
 SCORES = "scores.safetensors"
 UNITS = "units.csv"  # a row a unit: what was measured of it
 SHRUNK = "shrunk.safetensors"  # the smaller model that `shrink` makes of it
+EXPORTED = "exported"  # how the files begin that `export` makes of it
 
 # of a run that is not finished, and its logs
 REQUEST = "request.json"  # what it is asked to do

@@ -172,7 +172,7 @@ def _survivors(name: str, tensors: Mapping[str, Tensor], keep: Tensor) -> Pruned
 
 def _write(path: Path, content: Compressed) -> None:
     stored, entries = dict(content.others), {}
-    for name, tensor in content.pruned.items():
+    for name, tensor in sorted(content.pruned.items()):
         encoding, code = encode(tensor.places_K.numpy(), math.prod(tensor.shape))
         parts = {name + PLACES: torch.from_numpy(code)}
         entries[name] = {"shape": list(tensor.shape), "places": encoding}

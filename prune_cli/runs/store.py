@@ -145,6 +145,15 @@ def read_manifest(folder: Path) -> JsonObject | None:
         return None
 
 
+def run_record(folder: Path) -> RunRecord:
+    """The record of a finished run of prune or train. Raises RequestError for another folder, DamagedError."""
+    value = read_manifest(folder) or {}
+    if "accuracy_last" not in value:  # of scores, or of an ablation
+        what = "no model was stored in this run" if value else "there is no finished run in this folder"
+        raise RequestError(what, str(folder), "a run of prune or train: ls runs/prune")
+    return parse_record(RunRecord, value, folder)
+
+
 def digest_of(record: Mapping[str, Any], name: str) -> str | None:
     """The sha256 of a file of a run; None in a record that is older than these digests."""
     return record.get(FILES, {}).get(name)

@@ -11,6 +11,7 @@ from conftest import QUICK, Answer, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 from tiny_lstm import SMALL
 
+import prune_cli
 from prune_cli.runs import compressed
 from prune_cli.runs.files import sha256
 
@@ -35,9 +36,9 @@ def as_before(folder: Path) -> None:
 
 
 @pytest.fixture
-def twins(run: Run, here: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+def twins(finished: Run, here: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
     """A run as it is stored now, and as it was stored before, each in a runs folder of its own."""
-    new = made(run, here, *request.param)
+    new = made(finished, here, *request.param)
     old = here / "old" / "prune" / new.name
     shutil.copytree(new, old)
     as_before(old)
@@ -93,3 +94,13 @@ def test_a_mask_names_the_same_run_in_either_form_and_in_a_compressed_model(run:
     plans = [run(*words, f"mask={file}").json for file in files]
     assert len({plan["run"] for plan in plans}) == 1
     assert plans[0]["kept"] == round(0.02 * 786_432)
+
+
+@pytest.mark.parametrize("twins", [VIT], indirect=True)
+def test_an_older_run_is_loaded_and_exported_to_the_same_bytes(run: Run, twins: tuple[Path, Path]) -> None:
+    new, old = (prune_cli.load(folder) for folder in twins)
+    assert all(bool((tensor == new.state_dict()[name]).all()) for name, tensor in old.state_dict().items())
+    assert (old.card.classes, old.card.input) == (new.card.classes, new.card.input)
+    for folder in twins:
+        assert run("export", str(folder), "--format", "compressed").code == 0
+    assert len({sha256(folder / "exported-compressed.safetensors") for folder in twins}) == 1
