@@ -23,6 +23,7 @@ from prune_cli.common.ranks import LostError, Ranks
 from prune_cli.data.splits import Split
 from prune_cli.models.registry import ImageInput
 from prune_cli.pipeline.batches import feed
+from prune_cli.runtime import sparse_layers
 from prune_cli.training.checkpoint import Checkpointer, read_checkpoint
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.loop import Feed, fine_tune
@@ -42,6 +43,8 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
     "one": (ONE, {"optimizer": "sgd", "momentum": 0.9, "accumulation": 2, "clip_norm": 0.05}),
     "decayed": (ONE, {"optimizer": "adamw", "weight_decay": 0.1, "horizontal_flip": True}),
     "mixed": (UNEVEN, {"cutmix_alpha": 1.0, "horizontal_flip": True, "accumulation": 3}),
+    "sparse": (UNEVEN, {"sparse": True, "accumulation": 2, "clip_norm": 0.05, "ema_decay": 0.7}),
+    "sparse_one": (ONE, {"sparse": True, "optimizer": "adamw", "weight_decay": 0.1}),
     "mixed_one": (ONE, {"cutmix_alpha": 1.0, "cutmix_prob": 0.5}),
 }
 
@@ -76,17 +79,25 @@ def fed(ranks: Ranks, images: int, recipe: Recipe, precision: str = "fp64") -> F
 
 
 def trained(
-    model: nn.Module, recipe: Recipe, feed: Feed, precision: str = "fp64", checkpointer: Checkpointer | None = None
+    model: nn.Module,
+    recipe: Recipe,
+    feed: Feed,
+    precision: str = "fp64",
+    checkpointer: Checkpointer | None = None,
+    sparse: bool = False,
 ) -> Any:
-    with seeded(0, "train", feed.ranks.rank):
-        rows = fine_tune(model, {"1.weight": KEEP}, recipe, feed, precision, "t", checkpointer)
+    mask = {"1.weight": KEEP}
+    with sparse_layers(model, mask, but=() if sparse else mask) as left, seeded(0, "train", feed.ranks.rank):
+        rows = fine_tune(model, left, recipe, feed, precision, "t", checkpointer)
     return model.state_dict(), [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def by_recipe(ranks: Ranks, name: str) -> Any:
     images, options = RECIPES[name]
+    sparse = options.get("sparse", False)
+    options = {key: value for key, value in options.items() if key != "sparse"}
     recipe = Recipe(epochs=EPOCHS, batch_size=SIZE, lr=0.01, **options)
-    return trained(network(), recipe, fed(ranks, images, recipe))
+    return trained(network(), recipe, fed(ranks, images, recipe), sparse=sparse)
 
 
 def in_bf16(ranks: Ranks) -> Any:
