@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,9 @@ class Pattern:
 
     def __deepcopy__(self, _: dict[int, Any]) -> Pattern:
         return self  # it never changes: a copy of a model shares it
+
+    def __reduce__(self) -> tuple[type[Pattern], tuple[Any, ...]]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # without what was derived
 
 
 def _starts(numbers: NDArray[Any], count: int) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -132,3 +133,11 @@ def test_no_dense_copy_is_held() -> None:
     sparsify(model, masked(model, 0.02))
     assert weight.untyped_storage().nbytes() == 0
     assert all(p.numel() < 3_000 for p in model.parameters())
+
+
+def test_a_sparse_model_can_be_pickled_after_use() -> None:
+    model = nn.Sequential(nn.Linear(6, 5))
+    sparsify(model, masked(model))
+    x = torch.ones(2, 6)
+    expected = model(x)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
