@@ -1,6 +1,6 @@
 """The report's six models from end to end with random weights, on files in CIFAR's own format.
 
-The run that `make test` does sees 32×32 pixels; every scorer, and all models at 224, are for `make test-all`.
+All for `make test-all`, but for the plans of memory, which need no weight, and what is shown on smaller models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS = {"synflow": 2, "force": 2}
 OF_WEIGHTS = [name for name, cls in registry.classes.items() if "weights" in cls.scores]
 CASES = [
     pytest.param("vit_b16", 32, id="vit_b16-32"),
-    *(pytest.param(name, None, marks=pytest.mark.slow, id=f"{name}-224") for name in BIG),
+    *(pytest.param(name, None, id=f"{name}-224") for name in BIG),
 ]
 
 
@@ -70,6 +70,7 @@ def test_every_scorer_scores_it_and_finds_a_mask(name: str, size: int | None, ci
     assert len(digests) == len(OF_WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_it_is_pruned_trained_evaluated_and_recorded(
     name: str, size: int | None, cifar: Path, run: Run, here: Path

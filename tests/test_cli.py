@@ -118,6 +118,7 @@ def test_ls_shows_the_groups_and_the_options_of_one(run: Run) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_that_ls_lists_can_be_typed(run: Run, group: str) -> None:
     """With its own default, so that the listed names and defaults are those that count."""
+    made = composer(Paths())
     for choice in run("ls", group, "--json").json["choices"]:
         given = [option for option in choice["options"] if option["default"] is not None]
         words = [f"{option['name']}={json.dumps(option['default'])}" for option in given]
@@ -125,7 +126,7 @@ def test_every_option_that_ls_lists_can_be_typed(run: Run, group: str) -> None:
         missing = ["sparsity.percent=97.3"] if choice["name"] == "custom" else missing
         typed = parse([f"{group}={choice['name']}", *words, *missing], Catalogue())[0]
         plain = parse([f"{group}={choice['name']}", *missing], Catalogue())[0]
-        assert composer(Paths()).settings(typed).plain == composer(Paths()).settings(plain).plain
+        assert made.settings(typed).plain == made.settings(plain).plain
 
 
 def test_build_data_writes_the_dataset_once(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,7 +261,7 @@ def test_a_run_over_units(run: Run) -> None:
 
 
 @CUDA
-@pytest.mark.parametrize("command", ["ablate", "dynamics"])
+@pytest.mark.parametrize("command", ["ablate", pytest.param("dynamics", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("chosen")
 def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch) -> None:
     undrawn()

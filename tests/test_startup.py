@@ -42,47 +42,42 @@ def test_the_test_sees_what_is_imported(tmp_path: Path) -> None:
     assert imported("from prune_cli.common.lazy import torch\ntorch.zeros(1)", tmp_path) == ["torch"]
 
 
-@pytest.mark.parametrize("words", [["prune", "scorer.alfa=1"], ["prune", "scorer=magnitude", "scorer.alpha=1"]])
-def test_a_wrong_option_of_a_part_is_refused_without_torch(words: list[str], tmp_path: Path) -> None:
-    code = f"""
-import sys
-from prune_cli.cli import main
-sys.argv = ["prune-cli", *{words}]
-try:
-    main()
-except SystemExit as end:
-    assert end.code == 2
-"""
-    assert imported(code, tmp_path) == []
-
-
+WRONG = (("prune", "scorer.alfa=1"), ("prune", "scorer=magnitude", "scorer.alpha=1"))
 TYPED = """
 import sys
 from prune_cli.cli import main
-sys.argv = ["prune-cli", *{words}]
-try:
-    main()
-except SystemExit as end:
-    assert end.code in (0, None), end.code
+for words, code in {commands}:
+    sys.argv = ["prune-cli", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert (end.code or 0) == code, (words, end.code)
+    assert not {{"torch", "timm", "torchvision"}} & set(sys.modules) or words in {computing}, words
 """
 RUN = ("prune", "scorer=magnitude", "compute.device=cpu", *QUICK)
 
 
-def without_torch(*words: str, cwd: Path) -> bool:
-    """Whether the command is answered with neither torch nor timm."""
-    return not {"torch", "timm", "torchvision"} & set(imported(TYPED.format(words=list(words)), cwd))
+def heavy_after(
+    *commands: tuple[str, ...], cwd: Path, computing: tuple[tuple[str, ...], ...] = (), code: int = 0
+) -> list[str]:
+    """The heavy libraries that one process has imported after these commands; torch and timm by none but `computing`."""
+    return imported(TYPED.format(commands=[(words, code) for words in commands], computing=computing), cwd)
+
+
+def test_a_wrong_option_of_a_part_is_refused_without_torch(tmp_path: Path) -> None:
+    assert heavy_after(*WRONG, cwd=tmp_path, code=2) == []
 
 
 def test_what_is_known_already_is_answered_without_torch(
     tmp_path: Path, built_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRUNE_CLI_DATA", str(built_data))
-    assert not without_torch(*RUN, cwd=tmp_path)  # it computes
+    assert "torch" in heavy_after(RUN, cwd=tmp_path, computing=(RUN,))
     sweep = ("sweep", *RUN[1:], "seed=0,1", "--dry-run")
-    for words in (RUN, sweep, ("table", "1"), ("ls",), ("ls", "scorer", "--json"), ("verify",)):
-        assert without_torch(*words, cwd=tmp_path), words
+    heavy_after(RUN, sweep, ("table", "1"), ("ls",), ("ls", "scorer", "--json"), ("verify",), cwd=tmp_path)
 
 
 def test_a_plan_imports_torch_the_first_time_alone(tmp_path: Path) -> None:
     words = ("prune", "model=timm", "model.arch=resnet18", "model.weights=random", "dataset=optdigits", "--dry-run")
-    assert [without_torch(*words, cwd=tmp_path) for _ in range(2)] == [False, True]
+    assert "torch" in heavy_after(words, cwd=tmp_path, computing=(words,))
+    heavy_after(words, cwd=tmp_path)
