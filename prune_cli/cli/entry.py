@@ -10,8 +10,8 @@ import typer
 
 from prune_cli.cli.app import INTERRUPTED, app
 from prune_cli.common.errors import PruneCliError, format_error, nearest
-from prune_cli.common.interrupts import guarded
-from prune_cli.common.streams import outlived_streams
+from prune_cli.common.interrupts import handle_signals
+from prune_cli.common.streams import tolerant_streams
 from prune_cli.common.terminal import note, start_notes
 
 DEBUG = "PRUNE_CLI_DEBUG"  # set it to see the traceback of a failure
@@ -22,7 +22,7 @@ STOPPED = "stopped: the same command goes on from here"
 def main() -> None:
     """Run the command line. Errors take three lines or fewer: exit code 2 for a wrong request, 1 for a failure."""
     start_notes()
-    with outlived_streams() as stdout:
+    with tolerant_streams() as stdout:
         code = _answer()
         stdout.flush()
         if stdout.error is not None:
@@ -35,7 +35,7 @@ def _answer() -> int:
     """Do what was typed. Returns the exit code."""
     of_a_sweep = sys.argv[1:2] == ["run"]  # a run takes the argv of its sweep
     try:
-        with guarded():
+        with handle_signals():
             code = app(standalone_mode=False)
         if code == INTERRUPTED:  # Typer makes this of Ctrl-C
             _say_stopped(of_a_sweep)

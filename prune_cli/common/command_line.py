@@ -1,4 +1,4 @@
-"""The command that was typed, as records tell it."""
+"""The command line of this process, as the records of runs keep it."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def typed_argv() -> tuple[str, ...]:
-    """The words of this process's command line, its program by name alone: no record holds a path of this machine."""
+    """The words of this process's command line. The program is named without its folder: no record holds a local path."""
     return (Path(sys.argv[0]).name, *sys.argv[1:])

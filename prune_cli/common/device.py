@@ -1,4 +1,4 @@
-"""Where the work runs: device, threads, precision and the memory that it took."""
+"""Device, number of threads, precision and layout of the computation, and its peak memory."""
 
 from __future__ import annotations
 
@@ -56,21 +56,24 @@ class Compute:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """How the tensors of images and kernels lie in memory."""
+        """torch's memory format for images and kernels."""
         return torch.channels_last if self.channels_last else torch.preserve_format
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and inputs."""
+        """The torch dtype of weights and inputs."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
     @property
     def runs_anywhere(self) -> bool:
-        """Whether `start` refuses this on no machine, so that a plan need not ask torch; mps, on a Mac, cannot do everything."""
+        """Whether `start` accepts these options on every machine, so that a plan need not import torch.
+
+        False for cuda and mps, and for auto on a Mac, where mps lacks float64 and serves one process.
+        """
         return self.device == "cpu" or (self.device == "auto" and sys.platform != "darwin")
 
     def start(self) -> torch.device:
-        """Set the number of threads and return the device. Raises ConfigError for one that cannot do what is asked."""
+        """Set torch's number of threads and return the device. Raises ConfigError for a device that is missing or too limited."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = choose_device(self.device)
@@ -82,7 +85,7 @@ class Compute:
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device for `auto`, `cpu`, `cuda` or `mps`. Raises ConfigError for one that this machine lacks."""
+    """The torch device for `auto`, `cpu`, `cuda` or `mps`. Raises ConfigError for a device that this machine lacks."""
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if have[kind]))
@@ -92,22 +95,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_for_float64(device: torch.device) -> torch.device:
-    """Where float64 is computed for a model on this device: there, but on the CPU for mps, which has no float64."""
+    """The device that computes float64 for a model on `device`: the CPU for mps, which has no float64, else `device`."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Forward passes in bfloat16 for `bf16`; nothing for `fp32`, and for `fp64`, where weights and inputs are that."""
+    """A context in which forward passes run in bfloat16 for `bf16`; it changes nothing for `fp32` and `fp64`."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def widened(values: Tensor) -> Tensor:
-    """In float32, or as they are where that is wider: what losses are computed in."""
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32, or unchanged where their dtype is wider. Losses are computed in this dtype."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest point so far: of the GPU's allocator, else of the whole process (0: not known)."""
+    """The largest number of bytes held so far: by the GPU's allocator, else by the whole process (0: not known)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

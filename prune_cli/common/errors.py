@@ -25,7 +25,7 @@ class PruneCliError(Exception):
         self.what, self.where, self.hint = what, where, hint
 
     def lines(self) -> list[str]:
-        """The message as it is shown: what, where, what to type next."""
+        """The lines of text that a user sees: what, where, what to type next."""
         return ErrorParts.of(self).lines()
 
 
@@ -40,7 +40,7 @@ class ErrorParts:
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorParts:
-        """The parts of one of our errors, what the system says of a file, or any other error's type and first line."""
+        """The parts of a PruneCliError; of an OSError its reason and file; of any other error its type and first line."""
         if isinstance(error, PruneCliError):
             return cls(error.what, error.where, error.hint, error.exit_code)
         if isinstance(error, OSError) and error.filename is not None:
@@ -50,27 +50,27 @@ class ErrorParts:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ErrorParts:
-        """What `to_json` gave; what a newer version adds is left out. Raises KeyError where `what` is missing."""
+        """The error that a JSON object from `to_json` holds; unknown keys are ignored. Raises KeyError without `what`."""
         known = {field.name for field in fields(cls)}
         return cls(value["what"], **{key: part for key, part in value.items() if key in known - {"what"}})
 
     def to_json(self) -> JsonObject:
-        """The parts by name."""
+        """The parts as a JSON object: what, where, hint, exit_code."""
         return asdict(self)
 
     def lines(self, first: str = "error: ") -> list[str]:
-        """The text that is shown, a line for each part that there is. first: what stands before the first line."""
+        """The lines of text that a user sees, one for each part that is given. first: the label of the first line."""
         parts = [(first, self.what), ("where: ", self.where), ("try: ", self.hint)]
         return [f"{label}{' '.join(text.split())}" for label, text in parts if text]
 
     def error(self) -> PruneCliError:
-        """An error with these parts, to be raised in this process: a RequestError where it ends a command with 2."""
+        """The error to raise in this process: a RequestError for exit code 2, else a PruneCliError."""
         kind = RequestError if self.exit_code == RequestError.exit_code else PruneCliError
         return kind(self.what, self.where, self.hint)
 
 
 def format_error(error: BaseException) -> list[str]:
-    """An error as it is shown; see `ErrorParts.of`."""
+    """The lines of text that a user sees for any error; `ErrorParts.of` says which parts are taken from it."""
     return ErrorParts.of(error).lines()
 
 
@@ -79,7 +79,7 @@ class NumericalError(PruneCliError):
 
 
 class RequestError(PruneCliError):
-    """What was asked for is wrong: refused before any work starts (exit code 2)."""
+    """A wrong request, refused before any work starts (exit code 2)."""
 
     exit_code = 2
 
@@ -101,9 +101,9 @@ class SelectionError(RequestError):
 
 
 def nearest(name: str, known: Iterable[str], before: str = "", after: str = "") -> str:
-    """A hint: the known name that looks most like `name`, as it is typed; else the known names.
+    """A hint that names the known name most similar to `name`, or lists the known names where none is similar.
 
-    before, after: what is typed around it, such as `scorer=`.
+    before, after: text to type before and after that name, such as `scorer=`.
     """
     known = sorted(known)
     begun = [option for option in known if name and option.startswith(name)]

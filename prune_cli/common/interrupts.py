@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals of schedulers: work ends at once, or, where it is patient, at the next safe place."""
+"""Ctrl-C and the signals of schedulers: they stop the work at once, or, where deferred, at its next safe point."""
 
 from __future__ import annotations
 
@@ -12,67 +12,67 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")  # the last one is Slurm's wa
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
-class _Desk:
-    patient = False
-    requested = False
-    answer: Callable[[int], None] | None = None
+class _State:
+    deferred = False
+    stop_requested = False
+    handler: Callable[[int], None] | None = None
     count = 0
 
 
-_DESK = _Desk()
+_STATE = _State()
 
 
 class Stopped(KeyboardInterrupt):
-    """The work was asked to end and did so at a safe place."""
+    """The work was asked to stop and has stopped at a safe point, its checkpoint written."""
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Meanwhile each of SIGNALS stops the work as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():  # Python hears signals nowhere else
+def handle_signals() -> Iterator[None]:
+    """Let each of SIGNALS raise KeyboardInterrupt inside this context, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals nowhere else
         yield
         return
-    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
-    before = {number: signal.signal(number, _arrived) for number in heard}
-    _DESK.requested = False
+    handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
+    before = {number: signal.signal(number, _on_signal) for number in handled}
+    _STATE.stop_requested = False
     try:
         yield
     finally:
-        _DESK.requested = False
+        _STATE.stop_requested = False
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def patient() -> Iterator[None]:
-    """Meanwhile the first signal only makes `requested` true; the work has to look. The second one stops it at once."""
-    _DESK.patient = True
+def defer_interrupts() -> Iterator[None]:
+    """Inside this context the first signal only makes `stop_requested` return True; the second raises KeyboardInterrupt."""
+    _STATE.deferred = True
     try:
         yield
     finally:
-        _DESK.patient = False
+        _STATE.deferred = False
 
 
 @contextmanager
-def answered(answer: Callable[[int], None]) -> Iterator[None]:
-    """Meanwhile a signal stops nothing: `answer` is called, with 1 for the first, 2 for the second …"""
-    _DESK.answer, _DESK.count = answer, 0
+def on_signals(handler: Callable[[int], None]) -> Iterator[None]:
+    """Inside this context a signal raises nothing: it calls `handler` with the number of signals so far (1, 2, …)."""
+    _STATE.handler, _STATE.count = handler, 0
     try:
         yield
     finally:
-        _DESK.answer = None
+        _STATE.handler = None
 
 
-def requested() -> bool:
-    """Whether the work should end at the next safe place."""
-    return _DESK.requested
+def stop_requested() -> bool:
+    """Whether a signal has asked the work to stop at its next safe point."""
+    return _STATE.stop_requested
 
 
-def _arrived(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    if _DESK.answer is not None:
-        _DESK.count += 1
-        _DESK.answer(_DESK.count)
+def _on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    if _STATE.handler is not None:
+        _STATE.count += 1
+        _STATE.handler(_STATE.count)
         return
-    again, _DESK.requested = _DESK.requested, True
-    if again or not _DESK.patient:
+    again, _STATE.stop_requested = _STATE.stop_requested, True
+    if again or not _STATE.deferred:
         raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 
 class Lazy:
-    """A module, or one thing in it, that stands for itself from its first use on."""
+    """A stand-in for a module, or for the object `name` in it, that imports the module at its first use."""
 
     def __init__(self, module: str, name: str | None = None):
         self._module, self._name = module, name

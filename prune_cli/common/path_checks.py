@@ -1,4 +1,4 @@
-"""Folders and files as they are typed: refused before any work starts where that work could not use them."""
+"""Checks of the folders and files that a user types, made before any work starts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tempfile import TemporaryFile
 
 from prune_cli.common.errors import RequestError
 
-ROOM = 100  # bytes that what is written adds to a path, or to a name while the file is not whole yet
+SUFFIX_LENGTH = 100  # bytes that names of files in a folder, or of an unfinished file, add to a path at most
 Check = Callable[[Path], None]  # raises OSError
 
 
 def typed_path(text: str | Path, option: str, check: Check) -> Path:
-    """The path that was typed for an option, checked. Raises RequestError that says what is wrong with it."""
+    """The path that was typed for an option, after `check`. Raises RequestError where the path cannot be used."""
     try:
         if not str(text):
             raise OSError("no name was given")
@@ -35,41 +35,43 @@ def _refused(reason: str, text: str | Path, option: str) -> RequestError:
 
 
 def check_readable_folder(folder: Path) -> None:
-    """Raise OSError unless the folder can be read, or is not there."""
+    """Raise OSError where the folder exists and cannot be read."""
     with suppress(FileNotFoundError), os.scandir(folder):
         pass
 
 
 def check_data_folder(folder: Path) -> None:
-    """Raise OSError unless the folder can be read, or could be made: what is in it may be all that is wanted."""
+    """Raise OSError unless the folder can be read, or does not exist and could be created. It need not be writable."""
     check = check_readable_folder if folder.exists() else check_writable_folder
     check(folder)
 
 
 def check_writable_folder(folder: Path) -> None:
-    """Raise OSError unless files can be written in the folder, or in a folder that could be made there.
+    """Raise OSError unless files can be written in the folder, which may not exist yet.
 
-    Tried with a file that is gone at once: neither a mode nor a user tells of a read-only disk, or of /proc.
+    A temporary file is created and deleted, because a folder's mode and owner do not reveal a read-only disk or /proc.
     """
     there = folder
     while not os.path.lexists(there):
         there = there.parent
     for name in folder.parts[len(there.parts) :]:
         _check_length(there / name)
-    _check_length(folder.absolute() / ("x" * ROOM))
+    _check_length(folder.absolute() / ("x" * SUFFIX_LENGTH))
     with TemporaryFile(dir=there):
         pass
 
 
 def check_writable_file(file: Path) -> None:
-    """Raise OSError unless the file can be written: a regular one or none, in a folder that is or could be made."""
+    """Raise OSError unless a regular file can be written at this path, in a folder that exists or could be created."""
     if os.path.lexists(file) and not file.is_file():
         raise OSError("it is no regular file")
-    check_writable_folder(file.with_name(file.name + "x" * ROOM))  # as if it were one, under its longer name
+    check_writable_folder(
+        file.with_name(file.name + "x" * SUFFIX_LENGTH)
+    )  # the name is longer while the file is unfinished
 
 
 def check_export(file: Path) -> None:
-    """Raise OSError unless weights can be written there, and beside them the JSON that says how they were made."""
+    """Raise OSError unless a weights file can be written at this path, and beside it a JSON file that describes them."""
     if file.suffix == ".json":
         raise OSError("the .json beside the weights says how they were made")
     check_writable_file(file)
@@ -77,7 +79,7 @@ def check_export(file: Path) -> None:
 
 
 def check_plugin(file: Path) -> None:
-    """Raise OSError unless it is a Python file that can be read."""
+    """Raise OSError unless the plug-in is a Python file that can be read."""
     if file.suffix != ".py":
         raise OSError("a plug-in is a Python file, FILE.py")
     with file.open("rb"):

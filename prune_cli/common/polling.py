@@ -1,4 +1,4 @@
-"""Something that is done again and again while something else goes on."""
+"""Call a function at regular intervals while other work goes on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Meanwhile call `look` every so many seconds, in a thread of its own."""
+def polling(function: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Inside this context call `function` every `seconds` seconds, in a thread."""
     over = threading.Event()
 
-    def watch() -> None:
-        """Until it is over."""
+    def call_until_over() -> None:
+        """Call the function after each interval, until the context is left."""
         while not over.wait(seconds):
-            look()
+            function()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=call_until_over, daemon=True)
     thread.start()
     try:
         yield

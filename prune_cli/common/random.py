@@ -1,6 +1,6 @@
-"""Every use of chance draws from its own generator, made from (seed, purpose).
+"""Random generators: every use of randomness draws from its own, seeded by (seed, purpose).
 
-So two methods of one sweep see the same head, the same batch order and the same scoring batch.
+So two scorers of one sweep see the same head, the same batch order and the same scoring batch.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for one purpose, so that every device sees the same draws."""
+    """A torch generator for one purpose, on the CPU, so that every device sees the same draws."""
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Run code that draws from torch's global generator (a model's initialisation), then restore it."""
+    """Seed torch's global generators inside this context (for a model's initialisation), then restore their states."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive(seed, *purpose))
         yield

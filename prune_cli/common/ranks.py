@@ -1,9 +1,9 @@
-"""The processes that compute one run together, one a GPU: which of them this one is, and what they tell each other.
+"""The process group of one run, one process a GPU: this process's rank, and the collectives between the processes.
 
 The group is torch.distributed's, formed from the environment (RANK, WORLD_SIZE, …: sweeps/child.py and torchrun set it).
 The processes find each other by the file that STORE names, under torchrun by MASTER_ADDR and MASTER_PORT. Numbers and
-objects travel over gloo also where tensors on GPUs travel over NCCL, because a process that waits in gloo hears at once
-that another one has died.
+objects travel over gloo also where tensors on GPUs travel over NCCL, because a process that waits in gloo fails at once
+when another one has died.
 """
 
 from __future__ import annotations
@@ -24,115 +24,116 @@ from prune_cli.common.terminal import STDERR
 
 T = TypeVar("T")
 OPTION = "compute.processes"
-STORE = "PRUNE_CLI_STORE"  # names a file of this machine, of one attempt at one run: a port could be another run's
-PATIENCE = timedelta(days=7)  # the first process may score, or wait for another run, for hours: the others wait for it
+STORE = "PRUNE_CLI_STORE"  # the path of a rendezvous file of one attempt at one run: a port could be another run's
+TIMEOUT = timedelta(days=7)  # the first process may score, or wait for another run, for hours: the others wait for it
 
 
 class LostError(PruneCliError):
-    """Another process of the run has failed, or has gone."""
+    """Another process of the run has failed or ended. reason: that process's error, where it is known."""
 
-    def __init__(self, said: str = ""):
-        super().__init__(f"another process of this run has ended{said and f': {said}'}")
+    def __init__(self, reason: str = ""):
+        super().__init__(f"another process of this run has ended{reason and f': {reason}'}")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process is number `rank` of `world` that compute one run together. Alone, every method is free."""
+    """The rank of this process among the `world_size` processes that compute one run. With one process no method communicates."""
 
     rank: int = 0
     world_size: int = 1
 
     @classmethod
     def join(cls, processes: int, device: torch.device) -> Ranks:
-        """The group that the environment names, where more than one process is wanted; alone where it names none.
+        """Join the process group that the environment describes; ALONE for one process, or where it describes none.
 
-        Raises ConfigError where the group is of another size, or there are too few GPUs.
+        Raises ConfigError where the group has another size than `processes`, or the machine has too few GPUs.
         """
-        if not grouped(processes):
+        if not in_process_group(processes):
             return ALONE
         _check_group(processes, device)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, timeout=PATIENCE, **_meeting(processes))
+        torch.distributed.init_process_group(backend, timeout=TIMEOUT, **_rendezvous(processes))
         if rank := torch.distributed.get_rank():
-            _be_silent()
+            _silence_output()
         return cls(rank, processes)
 
     @property
     def main(self) -> bool:
-        """Whether this process writes files and speaks to the person."""
+        """Whether this is the main process (rank 0), which writes files and prints."""
         return self.rank == 0
 
     def device(self, device: torch.device) -> torch.device:
-        """Where this process computes: each has a GPU of its own."""
+        """The device that this process computes on: with several processes on cuda, a GPU of its own."""
         if self.world_size == 1 or device.type != "cuda":
             return device
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
         return own
 
-    def share(self, size: int) -> list[int]:
-        """This process's indices in a batch of `size`, in order: with each place i also size - 1 - i.
+    def local_indices(self, size: int) -> list[int]:
+        """The ascending indices of a batch of `size` that this process computes: with each index i also size - 1 - i.
 
-        timm's CutMix mixes these two, so mixing a share is mixing the whole batch. The share may be empty.
+        timm's CutMix mixes these two images, so mixing each process's part is mixing the whole batch. May be empty.
         """
         return [i for i in range(size) if min(i, size - 1 - i) % self.world_size == self.rank]
 
     def all_reduce(self, *values: float) -> tuple[float, ...]:
-        """Each value summed over the processes, in float64; alone, as they are."""
+        """Each value summed over the processes, in float64; with one process, the values unchanged."""
         if self.world_size == 1:
             return values
         return tuple(self.sum(torch.tensor(values, dtype=torch.float64)).tolist())
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of this tensor over the processes."""
+        """The tensor summed over the processes (torch's all_reduce); the argument keeps its values."""
         if self.world_size == 1:
             return tensor
         total = tensor.clone()
-        _spoken(lambda: torch.distributed.all_reduce(total))
+        _collective(lambda: torch.distributed.all_reduce(total))
         return total
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
+        """Whether `flag` is true in any process."""
         return self.all_reduce(flag)[0] > 0
 
-    def gathered(self, value: T) -> list[T]:
-        """What each process has, by rank."""
+    def all_gather(self, value: T) -> list[T]:
+        """The value of each process, ordered by rank; values are pickled."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        _spoken(lambda: torch.distributed.all_gather_object(values, value))
+        _collective(lambda: torch.distributed.all_gather_object(values, value))
         return values
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give the tensors, in place, the values that they have in the first process."""
+        """Overwrite the tensors, in place, with the values that they have in the main process."""
         for tensor in tensors if self.world_size > 1 else ():
-            _spoken(partial(torch.distributed.broadcast, tensor, src=0))
+            _collective(partial(torch.distributed.broadcast, tensor, src=0))
 
     def run_on_main(self, work: Callable[[], T]) -> T:
-        """What `work` gives in the first process, which alone does it, for every process. Its failure ends all of them.
+        """Call `work` in the main process alone and return its result in every process.
 
-        What it gives is pickled: no tensor on a GPU.
+        The result is pickled, so it must hold no tensor on a GPU. Raises the error of `work` in the main process and
+        LostError in the others.
         """
         if self.world_size == 1:
             return work()
-        found, failure = _attempted(work) if self.main else (None, None)
-        said: list[Any] = [found, ErrorParts.of(failure) if failure else None]
-        _spoken(lambda: torch.distributed.broadcast_object_list(said, src=0))
-        found, reason = said
+        result, failure = _result_or_error(work) if self.main else (None, None)
+        message: list[Any] = [result, ErrorParts.of(failure) if failure else None]
+        _collective(lambda: torch.distributed.broadcast_object_list(message, src=0))
+        result, reason = message
         if failure is not None:
             raise failure
         if reason is not None:
             raise LostError(reason.lines()[0])
-        return found
+        return result
 
     def check_same(self, value: Any, what: str) -> None:
-        """Raise PruneCliError unless every process has this value."""
-        values = self.gathered(value)
+        """Raise PruneCliError unless `value` is equal in every process. what: what differs, for the message."""
+        values = self.all_gather(value)
         if any(other != values[0] for other in values):
             raise PruneCliError(f"the processes of this run differ: {what}", ", ".join(map(str, values)))
 
-    def leave(self) -> None:
-        """The work is done: NCCL would complain of a process that just ends."""
+    def shutdown(self) -> None:
+        """Destroy the process group after the work: NCCL complains of a process that ends without."""
         if self.world_size > 1:
             torch.distributed.destroy_process_group()
 
@@ -140,8 +141,8 @@ class Ranks:
 ALONE = Ranks()
 
 
-def grouped(processes: int) -> bool:
-    """Whether several processes are wanted and the environment names the group that this one belongs to."""
+def in_process_group(processes: int) -> bool:
+    """Whether more than one process is wanted and the environment describes the process group of this one."""
     return processes > 1 and "RANK" in os.environ
 
 
@@ -154,32 +155,32 @@ def _check_group(processes: int, device: torch.device) -> None:
         raise ConfigError(what, OPTION, "fewer processes, or compute.device=cpu")
 
 
-def _meeting(processes: int) -> dict[str, Any]:
-    """How the processes find each other; nothing where torchrun has arranged it."""
+def _rendezvous(processes: int) -> dict[str, Any]:
+    """Arguments of init_process_group by which the processes find each other; none where torchrun has set its own."""
     if STORE not in os.environ:
         return {}
     store = torch.distributed.FileStore(os.environ[STORE], processes)
     return {"store": store, "rank": int(os.environ["RANK"]), "world_size": processes}
 
 
-def _attempted(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+def _result_or_error(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return work(), None
     except Exception as error:
         return None, error
 
 
-def _spoken(talk: Callable[[], T]) -> T:
-    """Raises LostError where another process has gone, KeyboardInterrupt where that is because all were told to stop."""
+def _collective(call: Callable[[], T]) -> T:
+    """Run a collective. Raises LostError where another process has ended, KeyboardInterrupt where all were asked to stop."""
     try:
-        return talk()
+        return call()
     except RuntimeError:  # torch's DistBackendError among them
-        if interrupts.requested():
+        if interrupts.stop_requested():
             raise KeyboardInterrupt from None
         raise LostError from None
 
 
-def _be_silent() -> None:
-    """Only the first process speaks to the person; why another one fails is in the run's status."""
+def _silence_output() -> None:
+    """Print nothing from this process: only the main one does, and the run's status says why another one failed."""
     STDERR.quiet = True
     sys.stdout = io.StringIO()

@@ -1,4 +1,4 @@
-"""Named parts of one kind (scorers, datasets, models): a decorator adds a class, its name finds it again."""
+"""Registries of scorers, datasets, models …: a decorator registers a class under a name, and `build` makes one by name."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NOT_IN_HASH = {"identity": False}  # metadata of an option that cannot change a 
 
 
 class Registry(Generic[T]):
-    """The frozen dataclasses of one kind, by name. Their fields are the options of the part."""
+    """The frozen dataclasses of one kind ("scorer", "model" …), by name. Their fields are their options."""
 
-    all: ClassVar[dict[str, Registry[Any]]] = {}  # each registry that there is, by its kind, for plug-ins (plugins.py)
+    all: ClassVar[dict[str, Registry[Any]]] = {}  # kind -> its registry; plugins.py goes through them
 
     def __init__(self, kind: str, package: str):
         if kind in Registry.all:
@@ -41,7 +41,7 @@ class Registry(Generic[T]):
         """
 
         def add(cls: type) -> type:
-            """Name the class and keep it."""
+            """Give the class its name and its source_sha256, and register it."""
             self._check_free(name, cls)
             if not dataclasses.is_dataclass(cls):
                 raise ValueError(f"{self.kind} {name!r} is not a dataclass: put @register above @dataclass")
@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         return add
 
     def add(self, cls: type) -> type:
-        """Keep a class under the `name` that it has. Raises ValueError if the name is taken."""
+        """Register a class under its own `name`. Raises ValueError if the name is taken."""
         name: str = cls.name  # type: ignore[attr-defined]
         self._check_free(name, cls)
         self._classes[name] = cls
@@ -63,22 +63,22 @@ class Registry(Generic[T]):
 
     @property
     def classes(self) -> dict[str, type]:
-        """Every registered class by name, after every file of the package has been imported."""
+        """Every registered class by name; imports every file of the package first."""
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
         return dict(sorted(self._classes.items()))
 
     def registered_by(self, module: str) -> list[type]:
-        """The classes that a module, or a package and all inside it, has registered."""
+        """The classes that a module has registered, or that a package and its modules have."""
         return [cls for cls in self._classes.values() if f"{cls.__module__}.".startswith(f"{module}.")]
 
     def remove(self, cls: type) -> None:
-        """Keep a class no longer; one that is not here is none."""
+        """Unregister a class; does nothing where the class is not registered."""
         self._classes = {name: kept for name, kept in self._classes.items() if kept is not cls}
 
     def build(self, name: str, **options: Any) -> T:
-        """Make the part `name` with its options. Raises ConfigError for an unknown name or option."""
+        """An instance of the class registered as `name`, with these options. Raises ConfigError for an unknown name or option."""
         classes = self.classes
         if name not in classes:
             raise ConfigError(f"there is no {self.kind} {name!r}", hint=nearest(name, classes))
@@ -89,14 +89,14 @@ class Registry(Generic[T]):
 
 
 def is_packaged(part: object) -> bool:
-    """Whether the class of a part is of this package, whose source is known; not a plug-in's."""
+    """Whether the class of `part` is defined in this package, not in a plug-in."""
     return type(part).__module__.partition(".")[0] == PACKAGE
 
 
 def _source_sha256(cls: type) -> str | None:
-    """The sha256 of the file that defines the class; None for a class of this package.
+    """The sha256 (hex) of the file that defines the class; None for a class of this package.
 
-    A class typed into an interpreter, whose text cannot be read, has a number of its own, so no run passes for another's.
+    A class whose source cannot be read (typed into an interpreter) gets a random digest, so that no run passes for another's.
     """
     if cls.__module__.partition(".")[0] == PACKAGE:
         return None

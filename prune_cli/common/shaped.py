@@ -1,4 +1,4 @@
-"""What counting asks of a tensor; the outline of one (pipeline/outline.py) answers it too."""
+"""The shape and size of a tensor, which an outline without values (pipeline/outline.py) has too."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Protocol
 
 
 class Shaped(Protocol):
-    """Something of a shape: a tensor, or the outline of one."""
+    """An object with a shape: a tensor, or an outline of one."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """Its sizes along each dimension."""
+        """The size along each dimension."""
         ...
 
     @property
     def ndim(self) -> int:
-        """How many dimensions it has."""
+        """The number of dimensions."""
         ...
 
     def numel(self) -> int:
-        """How many values it has."""
+        """The number of values."""
         ...
 
     def element_size(self) -> int:
-        """Bytes of a value."""
+        """The size of one value in bytes."""
         ...

@@ -1,4 +1,4 @@
-"""What several runs say together."""
+"""Statistics over several runs: confidence intervals, t tests and Holm's correction."""
 
 from __future__ import annotations
 

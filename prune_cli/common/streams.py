@@ -1,4 +1,4 @@
-"""stdout and stderr as they may be: closed, read by nobody, on a full disk, or of an encoding without most letters."""
+"""stdout and stderr that never fail: closed ones, broken pipes, full disks, and encodings without most letters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ NAMES = ("stdin", "stdout", "stderr")  # in the order of their descriptors
 
 
 class Stream:
-    """A text stream that raises no OSError: after the first one nothing more is written, and work goes on.
+    """A text stream that raises no OSError: after the first OSError it discards everything.
 
-    error: that first OSError. None after a reader has gone (`| head`, a terminal that was closed): nobody misses anything.
+    error: the first OSError, or None. A reader that has gone (`| head`, a terminal that was closed) leaves None.
     """
 
     def __init__(self, stream: TextIO):
@@ -28,36 +28,36 @@ class Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write it if that is possible. Returns its length."""
-        with self._outlived():
+        """Write the text, or discard it after an OSError. Returns the length of the text."""
+        with self._tolerate_errors():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written, if that is possible."""
-        with self._outlived():
+        """Flush the stream; an OSError is kept in `error`."""
+        with self._tolerate_errors():
             self._stream.flush()
 
     @contextmanager
-    def _outlived(self) -> Iterator[None]:
+    def _tolerate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             gone = isinstance(error, BrokenPipeError) or self._terminal
             self.error = self.error or (None if gone else error)
-            self._abandon()
+            self._discard()
 
-    def _abandon(self) -> None:
-        """From now on the descriptor leads nowhere, also for what is flushed when Python ends."""
+    def _discard(self) -> None:
+        """Redirect the descriptor to the null device, also for what Python flushes when it ends."""
         with suppress(OSError):  # a stream without a descriptor
-            _lead_nowhere(self._stream.fileno())
+            _redirect_to_null(self._stream.fileno())
             self._stream.flush()
 
 
 @contextmanager
-def outlived_streams() -> Iterator[Stream]:
-    """Meanwhile sys.stdout and sys.stderr are Streams, whatever they were. Yields the first."""
-    _open_the_closed()
+def tolerant_streams() -> Iterator[Stream]:
+    """Replace sys.stdout and sys.stderr by Streams inside this context. Yields the Stream of stdout."""
+    _reopen_closed_streams()
     before = sys.stdout, sys.stderr
     out, err = map(Stream, before)
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
@@ -69,15 +69,15 @@ def outlived_streams() -> Iterator[Stream]:
         sys.stdout, sys.stderr = before
 
 
-def _open_the_closed() -> None:
-    """Let closed standard streams lead nowhere: else the next files that are opened would get their descriptors."""
+def _reopen_closed_streams() -> None:
+    """Open closed standard streams on the null device: else the next files that are opened would get their descriptors."""
     for number, name in enumerate(NAMES):
         if getattr(sys, name) is None:
-            _lead_nowhere(number)
+            _redirect_to_null(number)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
 
 
-def _lead_nowhere(descriptor: int) -> None:
+def _redirect_to_null(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, descriptor)
     os.set_inheritable(descriptor, True)  # as a standard stream is; dup2 leaves it where both are one

@@ -1,4 +1,4 @@
-"""What a person sees: progress and notes on stderr, results on stdout. Plain lines when piped."""
+"""Output to the terminal: progress and notes on stderr, results on stdout. Plain lines when piped."""
 
 from __future__ import annotations
 
@@ -24,52 +24,52 @@ WIDE = 200  # columns when piped, so that a table is never folded
 
 
 LOG = logging.getLogger("prune_cli")
-_said: set[str] = set()  # the notes that are said once
+_noted: set[str] = set()  # the texts that note_once has shown
 STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Notes to stderr, around a live progress bar if there is one."""
+    """A logging handler that prints to stderr, above a live progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         STDERR.print(record.getMessage(), markup=False, highlight=False)
 
 
 class _LogHandler(logging.FileHandler):
-    """A run's log. A full disk stops no run here: what matters says so itself."""
+    """A logging handler for a run's log file that ignores write errors: a full disk is reported where results are written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Leave the line out."""
+        """Leave out a line that cannot be written."""
 
     def close(self) -> None:
-        """Close the file, with as much as there was room for."""
+        """Close the file; lines that do not fit on a full disk are lost."""
         with suppress(OSError):
             super().close()
 
 
 def start_notes() -> None:
-    """Let notes be seen on stderr; none has been said so far."""
-    _said.clear()
+    """Show notes on stderr from now on, and forget which texts `note_once` has shown."""
+    _noted.clear()
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False
     LOG.handlers = [_ConsoleHandler(logging.INFO)]
 
 
 def note(text: str) -> None:
-    """One line for the person, on stderr and in the log of the run."""
+    """Print one line on stderr and write it to the log of the run."""
     LOG.info(text)
 
 
 def note_once(text: str) -> None:
-    """A note that is left out where the command has said it before."""
-    if text not in _said:
-        _said.add(text)
+    """Print a note unless this command has printed the text before."""
+    if text not in _noted:
+        _noted.add(text)
         note(text)
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Keep what is noted meanwhile in a file too, with the time (UTC) of each line."""
+    """Inside this context append every note to the file `path` too, each line with its time (UTC)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogHandler(path, encoding="utf-8")
     formatter = logging.Formatter("%(asctime)sZ %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -84,14 +84,14 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One machine-readable object on stdout; null for a number that JSON does not have (NaN, infinity)."""
+    """Print a value as JSON on stdout; NaN and infinity, which JSON does not have, become null."""
     narrow = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # letters that it lacks become \uXXXX
     text = json.dumps(_finite(value), indent=2, ensure_ascii=narrow, allow_nan=False, default=str)
     sys.stdout.write(text + "\n")
 
 
 def _finite(value: Any) -> Any:
-    """The value, at any depth None for a float that is not finite."""
+    """The value with None in place of each float that is not finite, at any depth."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -100,7 +100,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout: drawn for a terminal, plain when piped."""
+    """Print a table on stdout: with lines on a terminal, plain when piped."""
     terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, collapse_padding=terminal)
     for column in columns:
@@ -139,15 +139,15 @@ class EpochProgress:
         self._bar.stop()
 
     def skip(self, steps: int) -> None:
-        """This many steps were done before."""
+        """Count steps that an earlier process has done, after a run is resumed."""
         self._bar.update(self._task, completed=steps)
 
     def step(self, loss: float) -> None:
-        """One training step is done."""
+        """Count one training step. loss: of its batch, in nats."""
         self._bar.update(self._task, advance=1, loss=f"{loss:.3f}")
 
     def epoch(self, row: Row, split: str) -> None:
-        """One epoch is done: `row` is its line of metrics.csv, `split` the one whose accuracy is shown."""
+        """Report the end of an epoch. row: its row of metrics.csv; split: the split whose accuracy is shown."""
         accuracy = f"{split} {row[f'{split}_accuracy']:.2f} %"
         self._bar.update(self._task, accuracy=accuracy)
         LOG.log(

@@ -40,7 +40,7 @@ class Loader:
         1/2, drawn from this generator for whole batches. Raises DataError where an image cannot be read.
         """
         whole = self._places(order)
-        shares = [self.ranks.share(len(indices) - self.even * (len(indices) % 2)) for indices in whole]
+        shares = [self.ranks.local_indices(len(indices) - self.even * (len(indices) % 2)) for indices in whole]
         loader: torch.utils.data.DataLoader[Batch | DataError] = torch.utils.data.DataLoader(
             _Batches(self.split, self.input),  # type: ignore[arg-type] # any object with __getitem__ will do
             batch_size=None,

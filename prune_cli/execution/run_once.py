@@ -60,7 +60,7 @@ def _attempt(folder: Path, compute: Callable[[], R], ranks: Ranks) -> R:
         LOG.debug("".join(format_exception(error)).rstrip())
         record_failure(folder, error)
         raise
-    ranks.leave()
+    ranks.shutdown()
     return record
 
 

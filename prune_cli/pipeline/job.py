@@ -13,7 +13,7 @@ from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import torch
 from prune_cli.common.plain import Identity
-from prune_cli.common.ranks import ALONE, Ranks, grouped
+from prune_cli.common.ranks import ALONE, Ranks, in_process_group
 from prune_cli.config.compose import Composer, Parts
 from prune_cli.config.schema import Scoring, Settings
 from prune_cli.data.registry import Splits, datasets
@@ -161,7 +161,7 @@ class JobFactory:
         )
         weight_files.check(outline.state, weights)
         check_processes(settings, outline)
-        ranks = Ranks.join(compute.processes, compute.start()) if grouped(compute.processes) else ALONE
+        ranks = Ranks.join(compute.processes, compute.start()) if in_process_group(compute.processes) else ALONE
         return Job(settings, data, weights, outline, self._argv, ranks, self._here)
 
     def _outline(self, settings: Settings, classes: int) -> ModelOutline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prune_cli.common.device import widened
+from prune_cli.common.device import at_least_float32
 from prune_cli.common.lazy import Tensor, torch
 
 POINTS = {"min": 0.0, "q01": 0.01, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99, "max": 1.0}
@@ -18,7 +18,7 @@ def quantile_row(tensor: str, terms: Mapping[str, Tensor]) -> dict[str, object]:
     """
     row: dict[str, object] = {"tensor": tensor, "size": next(iter(terms.values())).numel()}
     for term, values in terms.items():
-        flat = widened(values.detach().flatten())  # SynFlow's are float64, and may be beyond float32
+        flat = at_least_float32(values.detach().flatten())  # SynFlow's are float64, and may be beyond float32
         sample = flat[:: 1 + (flat.numel() - 1) // SAMPLE]
         points = torch.tensor(list(POINTS.values()), dtype=flat.dtype, device=flat.device)
         found = dict(zip(POINTS, torch.quantile(sample, points).tolist(), strict=True))

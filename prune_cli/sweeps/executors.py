@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from prune_cli.common.polling import watching
+from prune_cli.common.polling import polling
 from prune_cli.sweeps.child import QUIET, STOP, fresh, run_child
 from prune_cli.sweeps.forked import can_fork, fork_server_for
 from prune_cli.sweeps.process import Start
@@ -235,5 +235,5 @@ def _withdrawn(job: str, home: Path) -> Iterator[None]:
             subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)
             _submitit().SlurmJob.watcher.update()  # by itself it asks every ten minutes
 
-    with watching(look, POLL):
+    with polling(look, POLL):
         yield

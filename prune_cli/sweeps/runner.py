@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from prune_cli.common.errors import ErrorParts, PruneCliError
-from prune_cli.common.interrupts import answered
-from prune_cli.common.polling import watching
+from prune_cli.common.interrupts import on_signals
+from prune_cli.common.polling import polling
 from prune_cli.common.terminal import note
 from prune_cli.runs.artefacts import STATUS
 from prune_cli.runs.files import of_dead_processes
@@ -49,7 +49,7 @@ def run_all(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast:
     signals: list[int] = []
     with (
         _home(scratch, launcher.name != "basic", fail_fast) as home,
-        answered(lambda count: _stop(home, signals, count)),
+        on_signals(lambda count: _stop(home, signals, count)),
         _watched(folders, tell),
     ):
         while (left := _left(folders)) and not (home / STOP).exists():
@@ -120,7 +120,7 @@ def _watched(folders: Sequence[Path], tell: Tell) -> Iterator[None]:
                 tell(folder, state)
 
     try:
-        with watching(look, LOOK):
+        with polling(look, LOOK):
             yield
     finally:
         look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from prune_cli.common.device import autocast, widened
+from prune_cli.common.device import at_least_float32, autocast
 from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.common.ranks import ALONE, Ranks
 
@@ -34,7 +34,7 @@ def evaluate(
             continue
         with torch.no_grad(), autocast(x.device, precision):
             logits = model(x)
-        loss += F.cross_entropy(widened(logits), y, reduction="sum").item()
+        loss += F.cross_entropy(at_least_float32(logits), y, reduction="sum").item()
         asked = counted_frames(y)
         right += int(((logits.argmax(1) == y) & asked).sum())
         labels, answers, images = labels + y.numel(), answers + int(asked.sum()), images + len(y)

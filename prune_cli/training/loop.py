@@ -118,7 +118,7 @@ class _Run:
         if self.checkpointer is None:
             return self._epochs()
         self._resume(self.checkpointer)
-        with interrupts.patient():
+        with interrupts.defer_interrupts():
             return self._epochs()
 
     def _resume(self, checkpointer: Checkpointer) -> None:
@@ -190,14 +190,14 @@ class _Run:
 
     def _heed(self, drawn: Mapping[str, Tensor] | None = None) -> None:
         """Save and stop if that has been asked for. A signal reaches processes at different steps: all stop at one."""
-        if self.checkpointer is not None and self._ranks.any(interrupts.requested()):
+        if self.checkpointer is not None and self._ranks.any(interrupts.stop_requested()):
             self._save(drawn)
             note(f"a checkpoint is written: epoch {self.at.epoch + 1}, after batch {self.at.step}")
             raise interrupts.Stopped
 
     def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:
         assert self.checkpointer is not None
-        drawn = of_all_ranks(self._ranks.gathered(generators(self._device) if drawn is None else drawn))
+        drawn = of_all_ranks(self._ranks.all_gather(generators(self._device) if drawn is None else drawn))
         if self._ranks.main:
             progress = replace(self.at, seconds=self._seconds())
             self.checkpointer.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))

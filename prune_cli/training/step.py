@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from prune_cli.common.device import autocast, widened
+from prune_cli.common.device import at_least_float32, autocast
 from prune_cli.common.lazy import F, Tensor, nn, torch
 from prune_cli.common.ranks import Ranks
 from prune_cli.training.recipe import Recipe
@@ -27,7 +27,7 @@ def backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision: 
     loss, size = 0.0, -(-len(y) // recipe.accumulation)
     for part_x, part_y in zip(x.split(size), y.split(size), strict=True):
         with autocast(x.device, precision):
-            logits = widened(model(part_x))
+            logits = at_least_float32(model(part_x))
         part = F.cross_entropy(logits, part_y, label_smoothing=recipe.label_smoothing) * (len(part_y) / len(y))
         part.backward()
         loss += part.item()

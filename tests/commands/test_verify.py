@@ -32,7 +32,7 @@ def runs(run: Run, here: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> P
     if not kept.exists():
         assert run("prune", *SMOKE, "scorer=snip").code == 0
         with monkeypatch.context() as patched:
-            patched.setattr(interrupts, "requested", lambda: True)
+            patched.setattr(interrupts, "stop_requested", lambda: True)
             assert run("prune", *SMOKE, "scorer=snip", "sparsity=90").code == 130
         shutil.copytree(here / "runs", kept)
     shutil.copytree(kept, here / "runs", dirs_exist_ok=True)

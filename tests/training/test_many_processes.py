@@ -25,7 +25,7 @@ SIZES = st.integers(0, 70)
 
 @given(WORLDS, SIZES)
 def test_the_shares_are_the_batch_and_no_place_is_in_two(world: int, size: int) -> None:
-    shares = [Ranks(rank, world).share(size) for rank in range(world)]
+    shares = [Ranks(rank, world).local_indices(size) for rank in range(world)]
     assert sorted(place for share in shares for place in share) == list(range(size))
     assert max(map(len, shares)) - min(map(len, shares)) <= 2
 
@@ -33,7 +33,7 @@ def test_the_shares_are_the_batch_and_no_place_is_in_two(world: int, size: int) 
 @given(WORLDS, SIZES)
 def test_what_is_mixed_with_a_place_is_at_the_same_place_of_the_turned_share(world: int, size: int) -> None:
     for rank in range(world):
-        share = Ranks(rank, world).share(size)
+        share = Ranks(rank, world).local_indices(size)
         assert share == sorted(share)
         assert [size - 1 - place for place in share] == share[::-1]
 

@@ -160,7 +160,7 @@ def test_a_signal_writes_a_checkpoint_and_stops_and_the_run_goes_on_from_it(tmp_
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
-    with interrupts.guarded(), pytest.raises(interrupts.Stopped):
+    with interrupts.handle_signals(), pytest.raises(interrupts.Stopped):
         trained(tmp_path, Feed(signalled, STEPS, feed().evaluations), every=None)
     record = read_checkpoint(tmp_path)
     assert record is not None
@@ -175,7 +175,7 @@ def test_a_signal_during_an_evaluation_is_heeded_there(tmp_path: Path) -> None:
         yield from loader(X[72:], Y[72:])
         pytest.fail("the evaluation went on")
 
-    with interrupts.guarded(), pytest.raises(interrupts.Stopped):
+    with interrupts.handle_signals(), pytest.raises(interrupts.Stopped):
         trained(tmp_path, Feed(feed().train, STEPS, {"test": test}), every=None)
     assert same(trained(tmp_path, feed(cut=STEPS - 1)), trained(None, feed()))
 
@@ -187,7 +187,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         yield from feed().train(epoch, first)
 
-    with interrupts.guarded(), pytest.raises(KeyboardInterrupt) as caught:
+    with interrupts.handle_signals(), pytest.raises(KeyboardInterrupt) as caught:
         trained(tmp_path, Feed(signalled, STEPS, feed().evaluations))
     assert not isinstance(caught.value, interrupts.Stopped)
 

@@ -145,7 +145,7 @@ def stopped(ranks: Ranks, folder: Path, in_evaluation: bool = False) -> Any:
     train = lambda epoch, first: heard(whole.train(epoch, first), -1 if in_evaluation else 5 - ranks.rank)  # noqa: E731
     test = lambda: heard(whole.evaluations["test"](), 7 if in_evaluation and ranks.rank else -1)  # noqa: E731
     interrupted = False
-    with interrupts.guarded():
+    with interrupts.handle_signals():
         try:
             signalled = replace(whole, train=train, evaluations={"test": test})
             trained(network(0.5), DROPPING, signalled, checkpointer=Checkpointer(folder))
