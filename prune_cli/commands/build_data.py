@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prune_cli.config.schema import Settings
-from prune_cli.data.registry import Rendered, reachable
+from prune_cli.data.registry import Rendered, as_data_errors
 from prune_cli.runs.paths import Paths
 
 
@@ -32,7 +32,7 @@ def build_data(settings: Settings, paths: Paths, verify: bool = False) -> BuiltD
     verify: build nothing, and compare the sha256 of every file of a rendered dataset (any other is checked on reading).
     """
     dataset = settings.dataset
-    with reachable(dataset):
+    with as_data_errors(dataset):
         if not verify:
             dataset.build(paths.data)
         elif isinstance(dataset, Rendered):

@@ -17,9 +17,9 @@ from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import mnist5k
 from prune_cli.data.clip_files import Chunk
-from prune_cli.data.clips import Video, noisy
+from prune_cli.data.clips import Video, add_noise
 from prune_cli.data.idx import find_idx, read_idx_array
-from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
+from prune_cli.data.motion import Schedule, checked_speed, largest_speed, uniform
 from prune_cli.data.registry import datasets
 from prune_cli.data.splits import Split
 
@@ -61,12 +61,12 @@ class ActionMnist(Video):
 
     @property
     def pixels_a_frame(self) -> float:
-        """The speed that is used. Raises ConfigError where it does not fit."""
+        """The speed [px a frame]. Raises ConfigError for a speed that does not fit into the frame."""
         schedule = self.schedule
-        steps_PT2 = unit_paths(schedule, schedule.possible())
+        steps_PT2 = unit_paths(schedule, schedule.possible_actions())
         room, still = self.frame_size - SIDE, np.zeros(steps_PT2.shape[:2])
         largest = min(largest_speed(steps_PT2[..., axis], still, room) for axis in (0, 1))
-        return settled(self.speed, largest, schedule)
+        return checked_speed(self.speed, largest, schedule)
 
     def _sources(self) -> Mapping[str, str]:
         if self.digits is None:
@@ -78,11 +78,11 @@ class ActionMnist(Video):
         speed = self.pixels_a_frame
         if self.speed is None and speed < 1:
             note(f"the frame has no room for 1 px a frame over {self.frames} frames: {speed:.3g} px a frame")
-        digits = _own_digits(home) if self.digits is None else self._dealt(_idx_digits(self.digits))
+        digits = _mnist5k_digits(home) if self.digits is None else self._split_digits(_idx_digits(self.digits))
         return MovingDigits(digits, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
 
-    def _dealt(self, images: Mapping[str, np.ndarray]) -> dict[str, Digits]:
-        """The digits of IDX files, by split: where there are validation clips, a tenth of the train digits is theirs."""
+    def _split_digits(self, images: Mapping[str, np.ndarray]) -> dict[str, Digits]:
+        """The digits of the IDX files, by split; with validation clips, a tenth of the train digits is held out for them."""
         train, test = images["train"], images["test"]
         held = round(VALIDATION_SHARE * len(train)) if self.validation_clips_per_class else 0
         if held == 0 < self.validation_clips_per_class:
@@ -121,22 +121,27 @@ class MovingDigits:
         return {"speed": self.speed}
 
     def render(self, split: str, clips: range) -> Chunk:
-        """These clips of the split."""
+        """Render the clips with these numbers of the split."""
         draw = generator(self.seed, "action_mnist", split, clips.start)
-        chosen_NK = self.schedule.drawn(clips, draw)
+        chosen_NK = self.schedule.draw_actions(clips, draw)
         digits = self.digits[split]
         which_N = torch.randint(len(digits.images_NHW), (len(clips),), generator=draw).numpy()
-        at_NT2 = self._places(chosen_NK, draw)
-        frames_NTHW = pasted(digits.images_NHW[which_N], at_NT2, self.frame_size)
+        corner_NT2 = self._corners(chosen_NK, draw)
+        frames_NTHW = paste_digits(digits.images_NHW[which_N], corner_NT2, self.frame_size)
         sources = digits.indices_N[which_N].tolist()
         rows = [
-            (" ".join(self.classes[a] for a in actions), f"{digits.title} {which}", _text(path[:1]), _text(path))
-            for actions, which, path in zip(chosen_NK.tolist(), sources, at_NT2.tolist(), strict=True)
+            (
+                " ".join(self.classes[a] for a in actions),
+                f"{digits.title} {which}",
+                _path_text(path[:1]),
+                _path_text(path),
+            )
+            for actions, which, path in zip(chosen_NK.tolist(), sources, corner_NT2.tolist(), strict=True)
         ]
-        return Chunk(noisy(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
+        return Chunk(add_noise(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
 
-    def _places(self, chosen_NK: np.ndarray, draw: torch.Generator) -> np.ndarray:
-        """The digit's left and top pixel in each frame, the start uniform among those that keep the path inside."""
+    def _corners(self, chosen_NK: np.ndarray, draw: torch.Generator) -> np.ndarray:
+        """The left and top pixel of the digit in each frame, (N, T, 2); starts are uniform among those that fit."""
         path_NT2 = np.rint(self.speed * unit_paths(self.schedule, chosen_NK)).astype(np.int64)
         low_N2, high_N2 = -path_NT2.min(axis=1), self.frame_size - SIDE - path_NT2.max(axis=1)
         start_N2 = np.stack([uniform(low_N2[:, a], high_N2[:, a] + 1, draw) for a in (0, 1)], axis=1)
@@ -144,28 +149,28 @@ class MovingDigits:
 
 
 def unit_paths(schedule: Schedule, chosen_NK: np.ndarray) -> np.ndarray:
-    """Where a digit of these actions is at each frame at speed 1, from where it started: (N, T, 2), x and y."""
-    return np.einsum("nka,kt->nta", STEPS_A2[chosen_NK], schedule.done)
+    """The displacement (x, y) of a digit from its start at each frame, at speed 1: (N, T, 2)."""
+    return np.einsum("nka,kt->nta", STEPS_A2[chosen_NK], schedule.steps_done)
 
 
-def pasted(digits_NHW: np.ndarray, at_NT2: np.ndarray, size: int) -> np.ndarray:
-    """Black square frames (N, T, size, size) with digit n at the left and top pixel at_NT2 of each, in one assignment."""
-    clips, frames, _ = at_NT2.shape
+def paste_digits(digits_NHW: np.ndarray, corner_NT2: np.ndarray, size: int) -> np.ndarray:
+    """Black square frames (N, T, size, size) with digit n at the left and top pixel corner_NT2 of each, in one assignment."""
+    clips, frames, _ = corner_NT2.shape
     canvas = np.zeros((clips, frames, size, size), np.uint8)
     windows = np.lib.stride_tricks.sliding_window_view(canvas, digits_NHW.shape[1:], (2, 3), writeable=True)
     n, t = np.ogrid[:clips, :frames]
-    windows[n, t, at_NT2[..., 1], at_NT2[..., 0]] = digits_NHW[:, None]
+    windows[n, t, corner_NT2[..., 1], corner_NT2[..., 0]] = digits_NHW[:, None]
     return canvas
 
 
-def _text(path: list[list[int]]) -> str:
+def _path_text(path: list[list[int]]) -> str:
     return "; ".join(f"{x} {y}" for x, y in path)
 
 
-def _own_digits(home: Path) -> dict[str, Digits]:
-    own = mnist5k.Mnist5k()
-    own.build(home)  # the next clips find them sooner
-    splits = own.load(home)
+def _mnist5k_digits(home: Path) -> dict[str, Digits]:
+    dataset = mnist5k.Mnist5k()
+    dataset.build(home)  # later renderings load it faster
+    splits = dataset.load(home)
     found = {}
     for name, split in splits.named().items():
         assert isinstance(split, Split)

@@ -32,9 +32,10 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True)
 class _Cifar:
-    """The batches under `root` (None: the data folder), unpacked or in their archive; the MD5 of each is checked.
+    """CIFAR's batch files under `root` (None: the data folder), unpacked or in their archive; the MD5 of each is checked.
 
-    verify: False for files of one's own in the same format. validation: the share of each class that is kept apart.
+    verify: False for your own files in CIFAR's format. validation: the share of each class of the training images that
+    becomes the validation split.
     """
 
     root: str | None = field(default=None, metadata=NOT_IN_HASH)
@@ -43,34 +44,34 @@ class _Cifar:
     validation: float = 0.0
 
     name: ClassVar[str]
-    torchvision: ClassVar[str]  # the name of its own class, which has the names and the MD5 of the files
+    torchvision: ClassVar[str]  # the name of torchvision's class, which has the names and the MD5 of the files
     labels: ClassVar[str]  # the key of the labels in a batch
-    files: ClassVar[tuple[str, ...]]  # all that are read, as torchvision names them: a plan does not import it to ask
-    base_folder: ClassVar[str]  # in which they are in the archive
+    files: ClassVar[tuple[str, ...]]  # all files that are read; copied here so that a plan need not import torchvision
+    base_folder: ClassVar[str]  # the folder of the files in the archive
     archive_name: ClassVar[str]
 
     def __post_init__(self) -> None:
         check_validation(self.validation)
 
     def load(self, home: Path) -> Splits:
-        """Read every batch, after fetching them if `download` says so. Raises DataError that names the file."""
+        """Read every batch file, after a download if `download` is set. Raises DataError that names the file."""
         self.build(home)
         files = self._files(self._root(home))
-        classes = _classes(files[self.published.meta["filename"]], self.published.meta["key"])
+        classes = _classes(files[self.torchvision_class.meta["filename"]], self.torchvision_class.meta["key"])
         train, test = (
             _joined(_batch(files[name], self.labels, len(classes)) for name, _ in listed)
-            for listed in (self.published.train_list, self.published.test_list)
+            for listed in (self.torchvision_class.train_list, self.torchvision_class.test_list)
         )
         kept, held = hold_out(train, self.validation, self.name)
         return Splits(kept, held, test, classes)
 
     def build(self, home: Path) -> None:
-        """Fetch the archive and unpack it, if that is wanted and it is not here. Raises DataError."""
+        """Download and unpack the archive, if `download` is set and neither files nor archive exist. Raises DataError."""
         root = self._root(home)
         if not self.download or self._folder(root) or self._archive(root):
             return
-        place = self._place(root).parent
-        note(f"fetching {self.published.url} (about 170 MB) to {place}")
+        place = self._folder_path(root).parent
+        note(f"fetching {self.torchvision_class.url} (about 170 MB) to {place}")
         try:
             self._fetch(place)
         except (OSError, RuntimeError, EOFError) as error:
@@ -78,18 +79,18 @@ class _Cifar:
             raise DataError(f"{self.name} could not be fetched: {error}", str(place), hint) from None
 
     def sources(self, home: Path) -> list[Path]:
-        """The files of the unpacked folder, else the archive; none where neither is here."""
+        """The files of the unpacked folder, else the archive; empty where neither exists."""
         root = self._root(home)
         folder, archive = self._folder(root), self._archive(root)
         return [folder / name for name in self.files] if folder else [archive] if archive else []
 
     def _fetch(self, place: Path) -> None:
-        """The archive, whose MD5 torchvision checks, and the files in it, each whole or absent."""
+        """Download the archive, whose MD5 torchvision checks, and unpack it; each file is written atomically."""
         archive, folder = place / self.archive_name, self.base_folder
         with whole(archive) as temporary:
             from torchvision.datasets.utils import download_url
 
-            download_url(self.published.url, temporary.parent, temporary.name, self.published.tgz_md5)
+            download_url(self.torchvision_class.url, temporary.parent, temporary.name, self.torchvision_class.tgz_md5)
         with tempfile.TemporaryDirectory(dir=place) as aside:
             archives.unpack(archive, Path(aside), LIMITS)
             (place / folder).mkdir(exist_ok=True)
@@ -97,8 +98,8 @@ class _Cifar:
                 path.replace(place / folder / path.name)
 
     @property
-    def published(self) -> Any:
-        """torchvision's class. Importing it takes longer than all else that a plan needs, so a plan does not."""
+    def torchvision_class(self) -> Any:
+        """torchvision's dataset class. Its import takes longer than a whole plan, so a plan does not use this property."""
         import torchvision.datasets
 
         return getattr(torchvision.datasets, self.torchvision)
@@ -107,9 +108,9 @@ class _Cifar:
         return Path(self.root).expanduser() if self.root else home / self.name
 
     def _md5s(self) -> dict[str, str]:
-        """Of every file that is read, by its name."""
-        listed = dict(map(tuple, [*self.published.train_list, *self.published.test_list]))
-        return listed | {self.published.meta["filename"]: self.published.meta["md5"]}
+        """The published MD5 of every file that is read, by file name."""
+        listed = dict(map(tuple, [*self.torchvision_class.train_list, *self.torchvision_class.test_list]))
+        return listed | {self.torchvision_class.meta["filename"]: self.torchvision_class.meta["md5"]}
 
     def _folder(self, root: Path) -> Path | None:
         """The unpacked folder with all its files, or None."""
@@ -120,7 +121,7 @@ class _Cifar:
         return next((path for path in (root, root / self.archive_name) if path.is_file()), None)
 
     def _files(self, root: Path) -> dict[str, _File]:
-        """Every file by its name, checked."""
+        """Every file by its name, its MD5 checked. Raises DataError for a missing or different one."""
         files = self._read(root)
         for name, md5 in self._md5s().items():
             if name not in files:
@@ -129,23 +130,23 @@ class _Cifar:
         return files
 
     def _read(self, root: Path) -> dict[str, _File]:
-        """What there is of the files; a whole folder goes before the archive."""
+        """The files that exist, by name; a complete folder is preferred to the archive."""
         folder, archive = self._folder(root), self._archive(root)
         if folder is None and archive is not None:
-            self._check(_File(str(archive), archive.read_bytes()), self.published.tgz_md5)
+            self._check(_File(str(archive), archive.read_bytes()), self.torchvision_class.tgz_md5)
             found = archives.read(archive, self.base_folder, LIMITS)
             return {name: _File(f"{archive}: {name}", raw) for name, raw in found.items()}
-        paths = {name: (folder or self._place(root)) / name for name in self.files}
+        paths = {name: (folder or self._folder_path(root)) / name for name in self.files}
         return {name: _File(str(path), path.read_bytes()) for name, path in paths.items() if path.is_file()}
 
-    def _place(self, root: Path) -> Path:
-        """Where the folder would be."""
+    def _folder_path(self, root: Path) -> Path:
+        """The path of the unpacked folder, which need not exist."""
         return root if root.name == self.base_folder else root / self.base_folder
 
     def _missing(self, root: Path, name: str) -> DataError:
         return DataError(
             f"{self.name} is not here: no {name}",
-            str(self._archive(root) or self._place(root)),
+            str(self._archive(root) or self._folder_path(root)),
             f"dataset.download=true, or dataset.root=FOLDER with {self.base_folder}",
         )
 

@@ -46,22 +46,22 @@ class Chunk:
 
 
 class Renderer(Protocol):
-    """Makes clips; what it makes of some clips depends on nothing but which they are."""
+    """Renders clips. The result depends only on the split and the clip numbers, so chunks can be rendered in any order."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest should say of it."""
+        """Entries that the renderer adds to the manifest."""
         ...
 
     def render(self, split: str, clips: range) -> Chunk:
-        """These clips of the split."""
+        """Render the clips with these numbers of the split."""
         ...
 
 
 def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | None:
-    """The manifest of a built folder whose files have their sizes and headers; None where none is built.
+    """The manifest of a built folder, after the sizes and headers of its files are checked; None where nothing is built.
 
-    Raises DataError that names what is damaged or missing; `command` makes it again.
+    Raises DataError that names the damaged or missing file, with `command`, which builds the folder again, as its hint.
     """
     try:
         manifest = folder.manifest()
@@ -72,7 +72,7 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
     for name in _names(sizes):
         path = folder.path / name
         size = path.stat().st_size if path.is_file() else None
-        expected = _known(manifest, name).get("bytes")
+        expected = _listed_file(manifest, name).get("bytes")
         if size != expected or size is None:
             known = f"{expected:,}" if isinstance(expected, int) else f"{expected}"
             found = "it is gone" if size is None else f"{size:,} bytes, not {known}"
@@ -84,12 +84,12 @@ def check(folder: RunFolder, sizes: Sizes, command: str) -> dict[str, Any] | Non
 
 
 def verify(folder: RunFolder, sizes: Sizes, command: str) -> None:
-    """Read every file again and compare its sha256. Raises DataError that names the damaged one, or says none is built."""
+    """Read every file again and compare its sha256. Raises DataError that names the damaged file, or where nothing is built."""
     manifest = check(folder, sizes, command)
     if manifest is None:
         raise DataError("there is nothing to verify: it is not built", str(folder.path), command)
     for name in _names(sizes):
-        if sha256(folder.path / name) != _known(manifest, name).get("sha256"):
+        if sha256(folder.path / name) != _listed_file(manifest, name).get("sha256"):
             raise _damaged(folder.path / name, "its sha256 is another", f"remove its folder, then {command}")
 
 
@@ -97,21 +97,21 @@ def write(folder: RunFolder, sizes: Sizes, facts: Mapping[str, Any], renderer: R
     """Render all clips into the folder, the manifest last. Memory does not grow with the number of clips."""
     files: dict[str, dict[str, Any]] = {}
     path = folder.path
-    with _hashed(path / "clips.csv", files) as table:
+    with _hashing_writer(path / "clips.csv", files) as table:
         table(_lines([COLUMNS]))
         for split, size_NTHW in sizes.items():
             _write_split(path, split, size_NTHW, _rendered(renderer, split, size_NTHW, workers), table, files)
     for name, draw in (("preview.png", draw_png), ("preview.gif", draw_gif)):
         first = np.load(path / "train-clips.npy", mmap_mode="r", allow_pickle=False)[: len(facts["classes"])]
-        with _hashed(path / name, files) as picture:
+        with _hashing_writer(path / name, files) as picture:
             picture(draw(first, _titles(path, len(first))))
     record = {"identity": folder.identity, **facts, **renderer.facts}
     record |= {"shape_NTHW": {split: list(size) for split, size in sizes.items()}}
     write_checksummed(path / MANIFEST, record | {"files": files, "versions": versions()})
 
 
-def _known(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What the manifest says of a file; nothing where it says no such thing."""
+def _listed_file(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The manifest's entry of a file (bytes, sha256); empty where there is none."""
     files = manifest.get("files")
     known = files.get(name) if isinstance(files, dict) else None
     return known if isinstance(known, dict) else {}
@@ -150,8 +150,8 @@ def _write_split(
     files: dict[str, dict[str, Any]],
 ) -> None:
     with ExitStack() as stack:
-        clips = stack.enter_context(_hashed(folder / f"{split}-clips.npy", files))
-        labels = stack.enter_context(_hashed(folder / f"{split}-labels.npy", files))
+        clips = stack.enter_context(_hashing_writer(folder / f"{split}-clips.npy", files))
+        labels = stack.enter_context(_hashing_writer(folder / f"{split}-labels.npy", files))
         clips(_header(size_NTHW))
         labels(_header(size_NTHW[:2]))
         place = 0
@@ -163,7 +163,7 @@ def _write_split(
 
 
 def _rendered(renderer: Renderer, split: str, size_NTHW: tuple[int, int, int, int], workers: int) -> Iterator[Chunk]:
-    """The chunks of a split in order; no more than workers + 1 of them are under way."""
+    """The rendered chunks of a split, in order; at most workers + 1 of them exist at once."""
     step = max(1, CHUNK_BYTES // math.prod(size_NTHW[1:]))
     waiting: deque[Future[Chunk]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -177,8 +177,8 @@ def _rendered(renderer: Renderer, split: str, size_NTHW: tuple[int, int, int, in
 
 
 @contextmanager
-def _hashed(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[Callable[[Any], None]]:
-    """Yield what adds bytes to the file, whole or absent in the end; its sha256 and size go into `files`."""
+def _hashing_writer(path: Path, files: dict[str, dict[str, Any]]) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends bytes to the file, an atomic write; its sha256 and size go into `files`."""
     digest = hashlib.sha256()
     with whole(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
 
@@ -205,7 +205,7 @@ def _lines(rows: Any) -> bytes:
 
 
 def _titles(folder: Path, clips: int) -> list[str]:
-    """The classes of the first clips, from the table."""
+    """The classes of the first `clips` clips, from clips.csv."""
     with (folder / "clips.csv").open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         return [next(rows)["class"] for _ in range(clips)]

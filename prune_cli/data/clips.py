@@ -1,4 +1,4 @@
-"""What all datasets of rendered clips share: their options, their identity, and load, build and verify."""
+"""The base class of datasets of rendered clips: their options, identity, load, build and verify."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import clip_files
 from prune_cli.data.clip_files import SPLITS, Renderer, Sizes
-from prune_cli.data.motion import Schedule, settled
+from prune_cli.data.motion import Schedule, checked_speed
 from prune_cli.data.splits import ClipSplit, Splits
 from prune_cli.runs.artefacts import MANIFEST
 from prune_cli.runs.identity import changed_options
@@ -66,11 +66,11 @@ class Video:
             self._refuse("noise", "lies in 0 … 255 grey levels")
         if self.speed is not None and not 0 < self.speed < math.inf:
             self._refuse("speed", "is more than 0 px a frame")
-        settled(self.speed, math.inf, self.schedule)
+        checked_speed(self.speed, math.inf, self.schedule)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The actions, in the order of their labels."""
+        """The names of the actions, in the order of their labels."""
         return self.all_classes[: self.actions]
 
     @property
@@ -79,9 +79,9 @@ class Video:
         return Schedule(self.actions, self.actions_per_clip, self.frames)
 
     def load(self, home: Path) -> Splits:
-        """The clips, whether they are built or not: nothing is read before it is asked for.
+        """The splits of the dataset, whether they are built or not: clips are read when a batch needs them.
 
-        Raises DataError where a source is missing, or where what is built is damaged.
+        Raises DataError where a source is missing, or where a built file is damaged.
         """
         sources = self._sources()
         folder, sizes = self._folder(home, sources), self._sizes(sources)
@@ -92,7 +92,7 @@ class Video:
         return Splits(found["train"], found.get("validation"), found["test"], self.classes)
 
     def build(self, home: Path) -> None:
-        """Render the clips unless they are there and whole. Raises DataError or ConfigError before it writes anything."""
+        """Render the clips unless all of their files exist. Raises DataError or ConfigError before anything is written."""
         sources = self._sources()
         folder, sizes = self._folder(home, sources), self._sizes(sources)
         if self._whole(folder, sizes):
@@ -108,24 +108,24 @@ class Video:
             clip_files.write(folder, sizes, facts, renderer, self.workers)
 
     def verify(self, home: Path) -> None:
-        """Read every built file again and compare its sha256. Raises DataError that names the damaged one."""
+        """Read every built file again and compare its sha256. Raises DataError that names the damaged file."""
         sources = self._sources()
         clip_files.verify(self._folder(home, sources), self._sizes(sources), self._command())
 
     def folder(self, home: Path) -> Path:
-        """Where the built form is, or would be."""
+        """The folder of the rendered files, which need not exist yet."""
         return self._folder(home, self._sources()).path
 
     def _sources(self) -> Mapping[str, str]:
-        """The source images, or files of them, with their sha256. Raises DataError where one is missing."""
+        """The sha256 of each source image or file, by name. Raises DataError where one is missing."""
         raise NotImplementedError
 
     def _renderer(self, home: Path) -> Renderer:
-        """What makes the clips, all sources read. Raises DataError or ConfigError."""
+        """The renderer of the clips, with all sources read. Raises DataError or ConfigError."""
         raise NotImplementedError
 
     def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int, int]:  # noqa: ARG002 - may decide it
-        """Train, validation and test clips of each class."""
+        """The number of train, validation and test clips of each class."""
         return self.train_clips_per_class, self.validation_clips_per_class, self.test_clips_per_class
 
     def _sizes(self, sources: Mapping[str, str]) -> Sizes:
@@ -149,7 +149,7 @@ class Video:
         return {name: value for name, value in asdict(self).items() if name in inside}
 
     def _command(self) -> str:
-        """What to type to build exactly these clips."""
+        """The command that builds exactly these clips."""
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         changed.pop("workers", None)
         words = [f"dataset.{name}={value}" for name, value in changed.items()]
@@ -161,8 +161,8 @@ class Video:
         raise ConfigError(f"dataset.{option} {known}, not {getattr(self, option)}", f"dataset.{option}", hint)
 
 
-def noisy(clips_NTHW: np.ndarray, std: float, draw: torch.Generator) -> np.ndarray:
-    """The clips with Gaussian noise of that standard deviation [grey levels] on each pixel, cut to 0 … 255."""
+def add_noise(clips_NTHW: np.ndarray, std: float, draw: torch.Generator) -> np.ndarray:
+    """The clips plus Gaussian noise of standard deviation `std` [grey levels] on each pixel, clipped to 0 … 255."""
     if std == 0:
         return clips_NTHW
     noise_NTHW = torch.empty(clips_NTHW.shape).normal_(0, std, generator=draw).numpy()

@@ -9,7 +9,7 @@ from prune_cli.common.errors import DataError
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.data.idx import find_idx, read_idx
 from prune_cli.data.registry import Split, Splits, datasets
-from prune_cli.data.stratified import check_train_images, check_validation, hold_out, only
+from prune_cli.data.stratified import check_train_images, check_validation, hold_out, take_subset
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -19,9 +19,9 @@ PREFIXES = ("train", "t10k")  # of the names of files: to train, and to test
 @datasets.register("fashion_mnist")
 @dataclass(frozen=True)
 class FashionMnist:
-    """The IDX files under `root`; a `validation` share of the training images, stratified, is kept apart.
+    """Fashion-MNIST from the IDX files under `root`. validation: the stratified share of the training images held out.
 
-    train_images: so many of the training images, in proportion to their classes, are all that there is; None is all.
+    train_images: use only so many of the training images, in proportion to their classes; None: all.
     """
 
     root: str = field(default="/usr/share/datasets/fashion-mnist", metadata=NOT_IN_HASH)
@@ -37,18 +37,18 @@ class FashionMnist:
     def load(self, home: Path) -> Splits:  # noqa: ARG002 - these files are not ours to build
         """Read the four files. Raises DataError where one is missing or damaged."""
         train, test = map(self._read, PREFIXES)
-        kept, held = hold_out(only(train, self.train_images, "fashion_mnist"), self.validation, "fashion_mnist")
+        kept, held = hold_out(take_subset(train, self.train_images, "fashion_mnist"), self.validation, "fashion_mnist")
         return Splits(kept, held, test, CLASSES)
 
     def build(self, home: Path) -> None:
-        """Nothing to make: the files are installed, or given."""
+        """Do nothing: the files are installed, or given by `root`."""
 
     def sources(self, home: Path) -> list[Path]:  # noqa: ARG002 - they lie elsewhere
-        """The four files. Raises DataError where one is missing."""
+        """The four IDX files. Raises DataError where one is missing."""
         return [path for prefix in PREFIXES for path in self._files(prefix)]
 
     def _files(self, prefix: str) -> tuple[Path, Path]:
-        """Of images and of labels. Raises DataError where one is missing."""
+        """The file of images and the file of labels of a split. Raises DataError where one is missing."""
         return self._file(f"{prefix}-images-idx3-ubyte"), self._file(f"{prefix}-labels-idx1-ubyte")
 
     def _read(self, prefix: str) -> Split:

@@ -24,14 +24,14 @@ def find_idx(folder: Path, stem: str) -> Path | None:
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """What `read_idx_array` reads, as a tensor."""
+    """The uint8 tensor in an IDX file with that many dimensions. Raises DataError for a damaged file."""
     return torch.from_numpy(read_idx_array(path, dimensions))
 
 
 def read_idx_array(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array in an IDX file with that many dimensions. Raises DataError that says what is wrong with it.
+    """The uint8 array in an IDX file with that many dimensions. Raises DataError that says what is wrong with the file.
 
-    Of a gzipped one no more is unpacked than its header says, and that must not be far more than it is packed in.
+    A gzipped file is unpacked no further than its header says, and that may be no more than `archives.at_most` allows.
     """
     try:
         limit = at_most(path.stat().st_size, LARGEST)
@@ -42,7 +42,7 @@ def read_idx_array(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _array(file: IO[bytes], dimensions: int, limit: int) -> np.ndarray:
-    """Raises ValueError that says what is wrong."""
+    """The array in an open IDX file. Raises ValueError for a wrong header or more than `limit` bytes."""
     size = 4 + 4 * dimensions
     header = file.read(size)
     if len(header) < size or header[:4] != bytes((0, 0, 8, dimensions)):  # 8: the code of unsigned bytes

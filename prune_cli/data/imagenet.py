@@ -28,8 +28,8 @@ ARCHIVE_META = {  # name and MD5, as in torchvision, whose import takes longer t
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ARCHIVES = [file for file, _ in ARCHIVE_META.values()]
 LIMITS = archives.Limits(bytes=2**38, members=100_000)  # the largest has 138 GB, or 50,000 members
-TOOLS = "ILSVRC2012_devkit_t12/data"  # the folder of the devkit that says which class each image of val has
-HOW = f"put {', '.join(ARCHIVES[:2])} and {ARCHIVES[2]} (image-net.org, with an account) under dataset.root"
+DEVKIT_FOLDER = "ILSVRC2012_devkit_t12/data"  # the folder of the devkit that says which class each image of val has
+HINT = f"put {', '.join(ARCHIVES[:2])} and {ARCHIVES[2]} (image-net.org, with an account) under dataset.root"
 
 
 @datasets.register("imagenet1k")
@@ -52,10 +52,10 @@ class ImageNet1k:
         check_validation(self.validation)
 
     def load(self, home: Path) -> Splits:
-        """List the images, after unpacking the archives if need be. Raises DataError."""
+        """List the image files, after unpacking the archives where folders are missing. Raises DataError."""
         self.build(home)
         root = self._root(home)
-        (train, classes), (test, _) = _listed(root, "train"), _listed(root, "val")
+        (train, classes), (test, _) = _list_images(root, "train"), _list_images(root, "val")
         kept, held = hold_out(train, self.validation, "imagenet1k")
         return Splits(kept, held, test, classes)
 
@@ -68,7 +68,7 @@ class ImageNet1k:
         needed = [ARCHIVE_META[part][0] for part in (*missing, "devkit")]
         if not all((root / archive).is_file() for archive in needed):
             reason = "cannot be fetched without an account" if self.download else f"is not here: no {missing[0]} folder"
-            raise DataError(f"imagenet1k {reason}", str(root), HOW)
+            raise DataError(f"imagenet1k {reason}", str(root), HINT)
         note(f"unpacking ImageNet under {root}: 150 GB, which takes an hour or more")
         for split in missing:
             _unpack(root, split)
@@ -78,7 +78,7 @@ class ImageNet1k:
 
 
 def _unpack(root: Path, split: str) -> None:
-    """Make the folder of a split, whole or not at all."""
+    """Unpack the folder of a split; the folder gets its name last, so it never exists half-written. Raises DataError."""
     try:
         archive = _published(root, split)
         with tempfile.TemporaryDirectory(prefix=f"{split}.tmp-", dir=root) as aside:
@@ -89,24 +89,24 @@ def _unpack(root: Path, split: str) -> None:
                 _sort(folder, _classes_of_val(_published(root, "devkit")))
             folder.rename(root / split)
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"the archives could not be unpacked: {error}", str(root), HOW) from None
+        raise DataError(f"the archives could not be unpacked: {error}", str(root), HINT) from None
 
 
 def _published(root: Path, part: str) -> Path:
-    """The archive, with the published MD5. Raises DataError."""
+    """The path of an archive, its MD5 compared with the published one. Raises DataError where they differ."""
     name, md5 = ARCHIVE_META[part]
     with (root / name).open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
-        raise DataError("this is not the published archive, or it is corrupted", str(root / name), HOW)
+        raise DataError("this is not the published archive, or it is corrupted", str(root / name), HINT)
     return root / name
 
 
 def _classes_of_val(devkit: Path) -> list[str]:
-    """The class of each validation image, in the order of their names."""
+    """The WordNet ID of each validation image, in the order of the images' names."""
     from scipy.io import loadmat
 
-    found = archives.read(devkit, TOOLS, LIMITS)
+    found = archives.read(devkit, DEVKIT_FOLDER, LIMITS)
     table = loadmat(io.BytesIO(found["meta.mat"]), squeeze_me=True)["synsets"]
     names = dict(zip(table["ILSVRC2012_ID"].tolist(), table["WNID"].tolist(), strict=True))
     return [str(names[int(number)]) for number in found["ILSVRC2012_validation_ground_truth.txt"].split()]
@@ -130,16 +130,16 @@ def wordnet_ids() -> tuple[str, ...]:
 
 
 def _check_classes(folder: Path, found: Sequence[str]) -> None:
-    """Refuse class folders that are not those of ImageNet-1K, none missing and none more. Raises DataError."""
+    """Raise DataError unless the class folders are exactly the 1,000 of ImageNet-1K."""
     classes = wordnet_ids()
     odd = sorted({*classes} ^ {*found})
     if odd:
         which = "is missing" if odd[0] in classes else "is none of them"
         what = f"this is not ImageNet-1K: of its {len(classes):,} classes {len({*classes} & {*found}):,} are here"
-        raise DataError(f"{what}; {odd[0]} {which}", str(folder), HOW)
+        raise DataError(f"{what}; {odd[0]} {which}", str(folder), HINT)
 
 
-def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
+def _list_images(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
     """The images of a split, sorted by class folder and name, and the names of the class folders."""
     inside = _names(root / split, folders=True)
     loose = [name for name in _names(root / split, folders=False) if name.endswith(".tar") or _is_image(name)]
@@ -163,7 +163,7 @@ def _listed(root: Path, split: str) -> tuple[FileSplit, tuple[str, ...]]:
 
 
 def _names(folder: Path, folders: bool) -> list[str]:
-    """The files, or the folders, in a folder: sorted, without the hidden ones."""
+    """The names of the files, or of the folders, in a folder: sorted, without hidden ones."""
     with os.scandir(folder) as found:
         return sorted(entry.name for entry in found if entry.is_dir() == folders and not entry.name.startswith("."))
 

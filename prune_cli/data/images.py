@@ -1,4 +1,4 @@
-"""Images brought to a size: those in memory and those in files, by the same resize and crop."""
+"""Read image files, and resize and crop images to the size that a model takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")  # Pillow reads o
 
 
 def cover(images: Tensor, height: int, width: int) -> Tensor:
-    """uint8 images (…, H, W) resized so that they cover height × width, the middle kept; the right size is left alone."""
+    """uint8 images (…, H, W) resized (bilinear) to cover height × width and centre-cropped; unchanged at the right size."""
     if tuple(images.shape[-2:]) == (height, width):
         return images
     from torchvision.transforms.v2 import functional as image_ops
@@ -26,12 +26,12 @@ def cover(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def read_rgb(path: Path) -> Tensor:
-    """The image in a file as uint8 (3, H, W); the kind is told by the content, not by the name. Raises DataError."""
+    """The image in a file as uint8 RGB (3, H, W); its format is read from the content, not the name. Raises DataError."""
     return torch.from_numpy(_decoded(path, "RGB")).permute(2, 0, 1)
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """The image in a file as uint8 (H, W), colours by their luminance. Raises DataError."""
+    """The image in a file as uint8 grey levels (H, W), the luminance of its colours. Raises DataError."""
     return _decoded(path, "L")
 
 

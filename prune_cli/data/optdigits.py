@@ -13,14 +13,14 @@ from prune_cli.data.stratified import check_validation, hold_out
 
 TEST = 0.2  # share of each class
 CLASSES = tuple(map(str, range(10)))
-SKLEARNS = "datasets/data/digits.csv.gz"  # what scikit-learn reads, in its package
+DIGITS_FILE = "datasets/data/digits.csv.gz"  # the digits in scikit-learn's package
 DIGEST = "cc78b662b4e839c49cd30e6eaefeba811ad5278ec168f967f1364423a27d84cd"  # of the split into train and test
 
 
 @datasets.register("optdigits")
 @dataclass(frozen=True)
 class OptDigits:
-    """A fixed, stratified fifth is the test set; a `validation` share of the rest, stratified, is kept apart."""
+    """OptDigits: a fixed, stratified fifth is the test set; `validation` is the stratified share of the rest held out."""
 
     validation: float = 0.1
 
@@ -30,7 +30,7 @@ class OptDigits:
         check_validation(self.validation)
 
     def load(self, home: Path) -> Splits:  # noqa: ARG002 - they come with a package
-        """Split scikit-learn's digits. Raises DataError if they are not the known ones."""
+        """Split scikit-learn's digits. Raises DataError if their digest is not the known one."""
         train, test = hold_out(_digits(), TEST, "optdigits", "test")
         assert test is not None
         if Splits(train, None, test, CLASSES).digest() != DIGEST:
@@ -40,15 +40,15 @@ class OptDigits:
         return Splits(kept, held, test, CLASSES)
 
     def sources(self, home: Path) -> list[Path]:  # noqa: ARG002 - they come with a package
-        """scikit-learn's file."""
-        return [package_file("sklearn", SKLEARNS)]
+        """scikit-learn's file of digits."""
+        return [package_file("sklearn", DIGITS_FILE)]
 
     def build(self, home: Path) -> None:
-        """Nothing to make: they are read in no time."""
+        """Do nothing: the digits are read quickly from scikit-learn's package."""
 
 
 def _digits() -> Split:
-    """All of them, their values from 0 … 16 spread over a byte."""
+    """All 1,797 digits, their values 0 … 16 scaled to 0 … 255."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     pixels, labels = load_digits(return_X_y=True)

@@ -9,7 +9,7 @@ from prune_cli.common.errors import DataError
 
 
 def package_file(package: str, file: str) -> Path:
-    """A file of an installed package, by its path in there. Raises DataError where there is none."""
+    """The path of a file of an installed package. file: relative to the package. Raises DataError where it is missing."""
     spec = find_spec(package)
     folders = (spec.submodule_search_locations if spec else None) or []
     for path in (Path(folder) / file for folder in folders):

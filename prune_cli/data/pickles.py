@@ -20,7 +20,7 @@ Step = Callable[["_Machine", Any], object]
 
 
 def read_arrays(raw: bytes) -> Any:
-    """What is in a pickle, with the strings of Python 2 as latin1. Raises ValueError if it is damaged or hostile."""
+    """The object in a pickle; strings of Python 2 are decoded as latin1. Raises ValueError for a damaged or hostile pickle."""
     machine = _Machine(2 * len(raw))
     try:
         for opcode, argument, _ in pickletools.genops(raw):
@@ -38,21 +38,21 @@ class _Mark:
 
 @dataclass
 class _Type:
-    """The type of an array's numbers; its byte order comes later."""
+    """The dtype of an array's numbers; a later BUILD opcode sets the byte order."""
 
     numbers: np.dtype
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """What stands for one of numpy's names."""
+class _Constructor:
+    """The function that stands for one of the global names that numpy pickles."""
 
     make: Callable[..., Any]
 
 
 @dataclass
 class _Machine:
-    """What every pickle is written for: a stack of values and a memo of some of them.
+    """The machine that a pickle's opcodes run on: a stack of values and a memo of some of them.
 
     left: bytes that arrays may still take; numpy writes each only once, so a file that needs more of them is a bomb.
     """
@@ -62,38 +62,38 @@ class _Machine:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def push(self, value: Any) -> None:
-        """Put a value on top."""
+        """Push a value onto the stack."""
         self.stack.append(value)
 
     def pop(self) -> Any:
-        """Take the value on top."""
+        """Pop the top value."""
         return self.stack.pop()
 
-    def items(self) -> list[Any]:
-        """Take all values down to the mark, and the mark."""
+    def pop_to_mark(self) -> list[Any]:
+        """Pop all values above the topmost mark, and the mark; the lowest comes first."""
         found: list[Any] = []
         while not isinstance(value := self.pop(), _Mark):
             found.append(value)
         return found[::-1]
 
-    def last(self, count: int) -> tuple[Any, ...]:
-        """Take so many values, the lowest first."""
+    def pop_many(self, count: int) -> tuple[Any, ...]:
+        """Pop `count` values; the lowest comes first."""
         return tuple([self.pop() for _ in range(count)][::-1])
 
-    def name(self, name: str) -> None:
-        """Put what stands for a name on top. Raises ValueError unless numpy writes it."""
-        if name not in MAKERS:
+    def push_constructor(self, name: str) -> None:
+        """Push the constructor of a global name. Raises ValueError for a name that numpy does not pickle."""
+        if name not in CONSTRUCTORS:
             raise ValueError(f"it asks for {name}, which no file of arrays needs")
-        self.push(MAKERS[name])
+        self.push(CONSTRUCTORS[name])
 
     def call(self) -> None:
-        """Make what a name stands for of its arguments."""
-        maker, arguments = self.last(2)
-        self.push(made := _is(_Maker, maker).make(*_is(tuple, arguments)))
+        """Pop a constructor and its arguments, and push its result."""
+        maker, arguments = self.pop_many(2)
+        self.push(made := _is(_Constructor, maker).make(*_is(tuple, arguments)))
         self.count(len(made) if isinstance(made, bytes) else getattr(made, "nbytes", 0))
 
     def build(self) -> None:
-        """Complete the array, or the type, below its state."""
+        """Pop a state and set it on the array or dtype below."""
         state, value = self.pop(), self.stack[-1]
         if isinstance(value, _Type):
             value.numbers = value.numbers.newbyteorder(_is(str, state[1]))
@@ -106,21 +106,21 @@ class _Machine:
             self.count(value.nbytes)
 
     def count(self, made: int) -> None:
-        """Take so many bytes from those that are left. Raises ValueError."""
+        """Subtract `made` bytes from those that are left. Raises ValueError where none are left."""
         self.left -= made
         if self.left < 0:
             raise ValueError("it unpacks to more than it holds")
 
     def extend(self, values: Sequence[Any]) -> None:
-        """Add to the list on top."""
+        """Append the values to the list on top of the stack."""
         _is(list, self.stack[-1]).extend(values)
 
     def update(self, values: Sequence[Any]) -> None:
-        """Add keys and values in turn to the dictionary on top."""
+        """Add alternating keys and values to the dictionary on top of the stack."""
         _is(dict, self.stack[-1]).update(_pairs(values))
 
-    def remember(self, place: int) -> None:
-        """Keep what is on top under a number."""
+    def memoize(self, place: int) -> None:
+        """Store the top value in the memo under a number."""
         self.memo[place] = self.stack[-1]
 
 
@@ -135,7 +135,7 @@ def _is(kind: Any, value: Any) -> Any:
 
 
 def _bytes(value: Any, *_: Any) -> bytes:
-    """Python 2 knows no others than its strings, and Python 3 writes those for it as an encoded string."""
+    """The bytes in a value: Python 2 pickles bytes as strings, and Python 3 pickles them for it as latin1 text."""
     return value.encode("latin1") if isinstance(value, str) else bytes(_is(bytes | bytearray, value))
 
 
@@ -160,17 +160,17 @@ def _array(raw: Any, of: Any, shape: Any = (), order: Any = "C") -> np.ndarray:
 
 
 def _named(*names: str) -> list[str]:
-    """As numpy called them before version 2, and as it does since."""
+    """The full names of functions in numpy's core package, as before version 2 and since."""
     return [f"numpy.{core}.{name}" for core in ("core", "_core") for name in names]
 
 
-MAKERS = {
-    "numpy.dtype": _Maker(_type),
-    "numpy.ndarray": _Maker(lambda: None),  # only ever an argument of _reconstruct
-    "_codecs.encode": _Maker(_bytes),
-    **dict.fromkeys(_named("multiarray._reconstruct"), _Maker(lambda *_: np.zeros(0, np.uint8))),
-    **dict.fromkeys(_named("multiarray.scalar"), _Maker(lambda of, raw: _array(raw, of)[()])),
-    **dict.fromkeys(_named("numeric._frombuffer"), _Maker(_array)),
+CONSTRUCTORS = {
+    "numpy.dtype": _Constructor(_type),
+    "numpy.ndarray": _Constructor(lambda: None),  # only ever an argument of _reconstruct
+    "_codecs.encode": _Constructor(_bytes),
+    **dict.fromkeys(_named("multiarray._reconstruct"), _Constructor(lambda *_: np.zeros(0, np.uint8))),
+    **dict.fromkeys(_named("multiarray.scalar"), _Constructor(lambda of, raw: _array(raw, of)[()])),
+    **dict.fromkeys(_named("numeric._frombuffer"), _Constructor(_array)),
 }
 
 
@@ -190,21 +190,21 @@ STEPS: dict[str, Step] = {
     "EMPTY_DICT": lambda machine, _: machine.push({}),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
     "MARK": lambda machine, _: machine.push(_Mark()),
-    "LIST": lambda machine, _: machine.push(machine.items()),
-    "DICT": lambda machine, _: machine.push(_pairs(machine.items())),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.items())),
-    "TUPLE1": lambda machine, _: machine.push(machine.last(1)),
-    "TUPLE2": lambda machine, _: machine.push(machine.last(2)),
-    "TUPLE3": lambda machine, _: machine.push(machine.last(3)),
-    "APPEND": lambda machine, _: machine.extend(machine.last(1)),
-    "APPENDS": lambda machine, _: machine.extend(machine.items()),
-    "SETITEM": lambda machine, _: machine.update(machine.last(2)),
-    "SETITEMS": lambda machine, _: machine.update(machine.items()),
-    "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
-    **_all("PUT BINPUT LONG_BINPUT", _Machine.remember),
+    "LIST": lambda machine, _: machine.push(machine.pop_to_mark()),
+    "DICT": lambda machine, _: machine.push(_pairs(machine.pop_to_mark())),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_to_mark())),
+    "TUPLE1": lambda machine, _: machine.push(machine.pop_many(1)),
+    "TUPLE2": lambda machine, _: machine.push(machine.pop_many(2)),
+    "TUPLE3": lambda machine, _: machine.push(machine.pop_many(3)),
+    "APPEND": lambda machine, _: machine.extend(machine.pop_many(1)),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_to_mark()),
+    "SETITEM": lambda machine, _: machine.update(machine.pop_many(2)),
+    "SETITEMS": lambda machine, _: machine.update(machine.pop_to_mark()),
+    "MEMOIZE": lambda machine, _: machine.memoize(len(machine.memo)),
+    **_all("PUT BINPUT LONG_BINPUT", _Machine.memoize),
     **_all("GET BINGET LONG_BINGET", lambda machine, place: machine.push(machine.memo[place])),
-    "GLOBAL": lambda machine, name: machine.name(name.replace(" ", ".")),
-    "STACK_GLOBAL": lambda machine, _: machine.name(".".join(machine.last(2))),
+    "GLOBAL": lambda machine, name: machine.push_constructor(name.replace(" ", ".")),
+    "STACK_GLOBAL": lambda machine, _: machine.push_constructor(".".join(machine.pop_many(2))),
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
 }

@@ -1,4 +1,4 @@
-"""Two pictures of a video dataset: Figure 2 of the report (a row a class, frames side by side), and the same in motion."""
+"""Two pictures of a video dataset: a PNG as Figure 2 of the report (a row a class, frames side by side), and a moving GIF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAPER, INK = 255, 0
 
 
 def draw_png(clips_NTHW: np.ndarray, titles: Sequence[str]) -> bytes:
-    """A row a clip: its title at the left, then its frames, with their numbers above."""
+    """A PNG with a row a clip: its title at the left, then its frames, with their numbers above."""
     times = np.unique(np.linspace(0, clips_NTHW.shape[1] - 1, COLUMNS).round().astype(int)).tolist()
     frames = _enlarged(clips_NTHW[:, times])
     side, left = frames.shape[-1] + GAP, _width(titles)
@@ -32,7 +32,7 @@ def draw_png(clips_NTHW: np.ndarray, titles: Sequence[str]) -> bytes:
 
 
 def draw_gif(clips_NTHW: np.ndarray, titles: Sequence[str]) -> bytes:
-    """All clips at once, four in a row, each under its title."""
+    """A GIF that plays all clips at once, four in a row, each under its title."""
     frames = _enlarged(clips_NTHW)
     pages = [_page(frames[:, time], titles) for time in range(frames.shape[1])]
     return _saved(pages[0], "GIF", save_all=True, append_images=pages[1:], duration=MILLISECONDS, loop=0)
@@ -51,7 +51,7 @@ def _page(frames_NHW: np.ndarray, titles: Sequence[str]) -> Image.Image:
 
 
 def _enlarged(clips_NTHW: np.ndarray) -> np.ndarray:
-    """Each pixel repeated, so that a frame has SIDE pixels or more."""
+    """The clips with each pixel repeated, so that a frame has SIDE pixels or more along each side."""
     times = -(-SIDE // clips_NTHW.shape[-1])
     return np.ascontiguousarray(clips_NTHW.repeat(times, axis=-1).repeat(times, axis=-2))
 
@@ -61,7 +61,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _width(titles: Sequence[str]) -> int:
-    """Of the widest title with a gap on both sides."""
+    """The width in pixels of the widest title, with a gap on both sides."""
     return 2 * GAP + int(max(_font().getlength(title) for title in titles)) + 1
 
 

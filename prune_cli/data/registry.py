@@ -1,4 +1,4 @@
-"""The door to all datasets."""
+"""The registry of datasets, and the protocols that datasets follow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prune_cli.common.errors import DataError
 from prune_cli.common.registry import Registry
 from prune_cli.data.splits import Split, Splits
 
-__all__ = ["Dataset", "FromFiles", "Rendered", "Split", "Splits", "datasets", "reachable"]
+__all__ = ["Dataset", "FromFiles", "Rendered", "Split", "Splits", "as_data_errors", "datasets"]
 
 
 class Dataset(Protocol):
@@ -23,11 +23,11 @@ class Dataset(Protocol):
     title: str  # how tables write it
 
     def load(self, home: Path) -> Splits:
-        """Read what is ready under `home` (or elsewhere), or make it in memory. Raises DataError, with how to get it."""
+        """The splits, from files under `home` or elsewhere, or made in memory. Raises DataError, with how to get the data."""
         ...
 
     def build(self, home: Path) -> None:
-        """Write what can be made under `home`, unless it is there and whole. Raises DataError."""
+        """Write the files that can be made under `home`, unless they exist and are intact. Raises DataError."""
         ...
 
 
@@ -36,11 +36,11 @@ class Rendered(Protocol):
     """A dataset that is rendered into a folder of its own, which can be verified."""
 
     def folder(self, home: Path) -> Path:
-        """Where it is, or would be."""
+        """The folder of the rendered files, which need not exist yet."""
         ...
 
     def verify(self, home: Path) -> None:
-        """Compare the sha256 of every file. Raises DataError that names the damaged one."""
+        """Compare the sha256 of every rendered file. Raises DataError that names the damaged file."""
         ...
 
 
@@ -49,13 +49,13 @@ class FromFiles(Protocol):
     """A dataset whose outline may be kept: these files, the options and the code decide everything that `load` gives."""
 
     def sources(self, home: Path) -> Sequence[Path]:
-        """The files that `load` would read now, each of them there; none where they do not tell. Raises DataError."""
+        """The existing files that `load` would read; empty where they do not determine the splits. Raises DataError."""
         ...
 
 
 @contextmanager
-def reachable(dataset: Dataset) -> Iterator[None]:
-    """Meanwhile what the system says of a file or folder of the dataset is raised as DataError."""
+def as_data_errors(dataset: Dataset) -> Iterator[None]:
+    """Inside this context an OSError about a file or folder of the dataset is raised as DataError."""
     try:
         yield
     except OSError as error:

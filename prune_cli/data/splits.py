@@ -1,4 +1,4 @@
-"""What a dataset is made of: labelled images or clips, in memory or in files that are read when a batch is asked for."""
+"""Splits of a dataset: labelled images or clips, in memory or in files that are read when a batch needs them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Split:
 
     @property
     def shape(self) -> Shape:
-        """Of one image."""
+        """The shape of one image: channels, height, width."""
         channels, height, width = self.images_NCHW.shape[1:]
         return channels, height, width
 
     def take(self, which: Tensor) -> Split:
-        """A part: a bool mask of the images, or their indices."""
+        """The split of some of the images. which: their indices, or a bool mask."""
         return Split(self.images_NCHW[which], self.labels_N[which])
 
     def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - prepare() fits them
-        """uint8 NCHW at the size that they have, whatever is asked for: the device fits them faster."""
+        """The images as uint8 NCHW at their own size; `height` and `width` are ignored, because the device resizes faster."""
         return self.images_NCHW[indices]
 
     def targets(self, indices: Sequence[int]) -> Tensor:
-        """labels_B, int64."""
+        """The labels of these images, labels_B int64."""
         return self.labels_N[indices]
 
     def update(self, digest: Any) -> None:
@@ -66,26 +66,26 @@ class FileSplit:
 
     @property
     def shape(self) -> Shape:
-        """Of one image: its sides are those of its file."""
+        """The shape of one image; height and width differ from file to file."""
         return 3, None, None
 
     def take(self, which: Tensor) -> FileSplit:
-        """A part: a bool mask of the images, or their indices."""
+        """The split of some of the images. which: their indices, or a bool mask."""
         indices = which.nonzero().squeeze(1) if which.dtype == torch.bool else which
         return FileSplit(tuple(self.paths[index] for index in indices.tolist()), self.labels_N[indices], self.root)
 
     def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:
-        """uint8 (N, 3, height, width): decoded as RGB, resized to cover that size and cropped. Raises DataError."""
+        """The images as uint8 (N, 3, height, width): decoded as RGB, resized to cover that size and cropped. Raises DataError."""
         return torch.stack([cover(read_rgb(self.root / self.paths[index]), height, width) for index in indices])
 
     def targets(self, indices: Sequence[int]) -> Tensor:
-        """labels_B, int64."""
+        """The labels of these images, labels_B int64."""
         return self.labels_N[indices]
 
     def update(self, digest: Any) -> None:
         """Add the relative paths, the sizes of the files and the labels to a hash; not 150 GB of pixels.
 
-        So a file that changed but kept its name and its size is not noticed. Raises DataError where one is gone.
+        A file that changed but kept its name and size is not noticed. Raises DataError where a file is gone.
         """
         try:
             for path in self.paths:
@@ -114,31 +114,31 @@ class ClipSplit:
         return self.size_NTHW[0] if self.indices is None else len(self.indices)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open files: a worker process opens its own."""
+        """The fields alone, without the memory maps: a worker process opens its own."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def shape(self) -> Shape:
-        """Of one clip: frames, height, width."""
+        """The shape of one clip: frames, height, width."""
         return self.size_NTHW[1:]
 
     @property
     def labels_N(self) -> Tensor:
-        """int64: the class of each clip's first action. Raises DataError."""
+        """The class of each clip's first action, int64. Raises DataError where the clips are not built."""
         return self._labels[:, 0].long()
 
     def take(self, which: Tensor) -> ClipSplit:
-        """A part: a bool mask of the clips, or their indices."""
+        """The split of some of the clips. which: their indices, or a bool mask."""
         mine = torch.arange(self.size_NTHW[0]) if self.indices is None else self.indices
         return ClipSplit(self.folder, self.name, self.size_NTHW, self.identity, self.hint, mine[which])
 
     def images(self, indices: Sequence[int], height: int, width: int) -> Tensor:  # noqa: ARG002 - clips keep their size
-        """uint8 (B, T, H, W), read from the file in one go. Raises DataError where the clips are not built."""
+        """The clips as uint8 (B, T, H, W); `height` and `width` are ignored. Raises DataError where the clips are not built."""
         rows = indices if self.indices is None else self.indices[indices].numpy()
         return torch.from_numpy(self._clips[rows])
 
     def targets(self, indices: Sequence[int]) -> Tensor:
-        """labels_BT, int64, one a frame. Raises DataError where the clips are not built."""
+        """labels_BT, int64, a label a frame. Raises DataError where the clips are not built."""
         return self._labels[indices].long()
 
     def update(self, digest: Any) -> None:
@@ -149,14 +149,14 @@ class ClipSplit:
 
     @cached_property
     def _clips(self) -> np.ndarray:
-        return self._opened("clips")
+        return self._memory_map("clips")
 
     @cached_property
     def _labels(self) -> Tensor:
-        labels_NT = torch.from_numpy(np.array(self._opened("labels")))
+        labels_NT = torch.from_numpy(np.array(self._memory_map("labels")))
         return labels_NT if self.indices is None else labels_NT[self.indices]
 
-    def _opened(self, part: str) -> np.ndarray:
+    def _memory_map(self, part: str) -> np.ndarray:
         path = self.folder / f"{self.name}-{part}.npy"
         try:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -170,7 +170,7 @@ S = TypeVar("S", Split, FileSplit, ClipSplit)
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset ready for use. validation is None where no share is kept apart: choices are then read on the test set."""
+    """The splits of a dataset. validation is None where none is held out: options are then chosen on the test split."""
 
     train: AnySplit
     validation: AnySplit | None
@@ -183,7 +183,7 @@ class Splits:
         return {name: split for name, split in found.items() if split is not None}
 
     def digest(self) -> str:
-        """sha256 over every split (see their `update`), in hex: what the run's identity knows of the data."""
+        """The sha256 over every split's `update`, in hex, which stands for the data in a run's identity."""
         found = hashlib.sha256()
         for name, split in self.named().items():
             found.update(name.encode())

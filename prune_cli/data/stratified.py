@@ -1,4 +1,4 @@
-"""Parts of a split, drawn class by class, always the same ones."""
+"""Stratified subsets of a split: drawn class by class with fixed seeds, so every run draws equal ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ def check_validation(share: float) -> None:
 
 
 def hold_out(split: S, share: float, name: str, purpose: str = "validation") -> tuple[S, S | None]:
-    """Keep `share` of each class of dataset `name` apart; the order within both parts stays. Raises ConfigError."""
+    """Divide a split of dataset `name` into (kept, held out), with `share` of each class held out; None for a share of 0.
+
+    Both parts keep the order of the split. Raises ConfigError where one would be empty.
+    """
     if share == 0:
         return split, None
     counts = {label: round(share * images) for label, images in _by_class(split).items()}
-    held = _drawn(split, counts, name, purpose)
+    held = _stratified_mask(split, counts, name, purpose)
     if held.all() or not held.any():
         raise ConfigError(
             f"a {purpose} share of {share:g} leaves a part of the {len(split)} training images empty",
@@ -43,17 +46,17 @@ def check_train_images(images: int | None, at_most: int | None = None) -> None:
         raise ConfigError(what, "dataset.train_images", hint)
 
 
-def only(split: S, images: int | None, name: str) -> S:
-    """So many images of dataset `name`, in proportion to its classes (largest remainder); None is all.
+def take_subset(split: S, images: int | None, name: str) -> S:
+    """A subset of `images` images of dataset `name`, in proportion to its classes (largest remainder); None: the split itself.
 
-    A smaller number draws from the same order of each class, so it repeats what a larger one holds. Raises ConfigError.
+    A smaller subset is contained in a larger one. Raises ConfigError for a number out of range.
     """
     check_train_images(images, len(split))
     if images is None:
         return split
     sizes = _by_class(split)
     shares = largest_remainder({str(label): size for label, size in sizes.items()}, images)
-    return split.take(_drawn(split, {label: shares[str(label)] for label in sizes}, name, "train_images"))
+    return split.take(_stratified_mask(split, {label: shares[str(label)] for label in sizes}, name, "train_images"))
 
 
 def _by_class(split: AnySplit) -> dict[int, int]:
@@ -61,8 +64,8 @@ def _by_class(split: AnySplit) -> dict[int, int]:
     return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
-def _drawn(split: AnySplit, counts: dict[int, int], name: str, purpose: str) -> Tensor:
-    """A bool mask that is True at so many images of each class."""
+def _stratified_mask(split: AnySplit, counts: dict[int, int], name: str, purpose: str) -> Tensor:
+    """A bool mask over the split that is True at counts[label] random images of each class."""
     drawn = torch.zeros(len(split), dtype=torch.bool)
     for label, count in counts.items():
         indices = (split.labels_N == label).nonzero().squeeze(1)

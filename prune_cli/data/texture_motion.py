@@ -1,4 +1,4 @@
-"""A square window that moves, turns or zooms over a still texture, and what it sees.
+"""The paths of a square window that moves, turns or zooms over a still texture, and the frames that it shows.
 
 N clips, K actions of a clip, T frames. x to the right, y downwards, in pixels of the texture; angles in degrees,
 counter-clockwise as one sees them. The window moves, so what it shows appears to move the other way.
@@ -24,50 +24,51 @@ ZOOM_A = np.log2([ZOOMS.get(name, 1.0) for name in CLASSES])
 
 @dataclass(frozen=True)
 class WindowPaths:
-    """Where windows are: moved_NT2 from where their centres started, angle_NT [degrees], zoom_NT (magnification)."""
+    """Paths of windows: moved_NT2 [px] from the start of their centres, angle_NT [degrees], zoom_NT (magnification)."""
 
     moved_NT2: np.ndarray
     angle_NT: np.ndarray
     zoom_NT: np.ndarray
 
     def reach(self, side: int) -> np.ndarray:
-        """How far from its centre a window's outermost pixels lie along each axis."""
+        """The distance [px] of a window's outermost pixels from its centre along each axis, (N, T)."""
         angle_NT = np.radians(self.angle_NT)
         spread_NT = np.abs(np.cos(angle_NT)) + np.abs(np.sin(angle_NT))
         return (side - 1) / 2 * spread_NT / self.zoom_NT
 
 
 def paths(schedule: Schedule, chosen_NK: np.ndarray, speed: float) -> WindowPaths:
-    """The windows' paths. They start upright at magnification 1; a second action goes on from where the first ended.
+    """The windows' paths for the actions chosen_NK. They start upright at magnification 1; a second action goes on from
+    the end of the first.
 
     A step goes along the window's own axes and is `speed` of its own pixels long, so that the frames alone show which
     action it is. Turning is even, and zooming multiplies by the same factor at each step.
     """
-    share_KT = schedule.done / np.array(schedule.steps)[:, None]
+    share_KT = schedule.steps_done / np.array(schedule.steps)[:, None]
     angle_NT = np.einsum("nk,kt->nt", TURN_A[chosen_NK], share_KT)
     zoom_NT = 2 ** np.einsum("nk,kt->nt", ZOOM_A[chosen_NK], share_KT)
     moved_NT2 = np.zeros((*angle_NT.shape, 2))
-    for k, done_T in enumerate(schedule.done):
+    for k, done_T in enumerate(schedule.steps_done):
         earlier = chosen_NK[:, :k]  # what turned or zoomed the window before
         angle_N, zoom_N = TURN_A[earlier].sum(axis=1), 2 ** ZOOM_A[earlier].sum(axis=1)
-        step_N2 = turned(STEP_A2[chosen_NK[:, k]], angle_N) / zoom_N[:, None]
+        step_N2 = rotate_vectors(STEP_A2[chosen_NK[:, k]], angle_N) / zoom_N[:, None]
         moved_NT2 += step_N2[:, None] * done_T[None, :, None] * speed
     return WindowPaths(moved_NT2, angle_NT, zoom_NT)
 
 
-def turned(vectors_N2: np.ndarray, angle_N: np.ndarray) -> np.ndarray:
-    """Vectors (x, y) turned counter-clockwise as one sees them, y being downwards."""
+def rotate_vectors(vectors_N2: np.ndarray, angle_N: np.ndarray) -> np.ndarray:
+    """The vectors (x, y) turned counter-clockwise by angle_N [degrees] as seen on a screen, y being downwards."""
     cos_N, sin_N = np.cos(np.radians(angle_N)), np.sin(np.radians(angle_N))
     x_N, y_N = vectors_N2.T
     return np.stack([cos_N * x_N + sin_N * y_N, -sin_N * x_N + cos_N * y_N], axis=1)
 
 
-def seen(
+def sample_windows(
     texture_HW: np.ndarray, centre_NT2: np.ndarray, angle_NT: np.ndarray, zoom_NT: np.ndarray, side: int
 ) -> np.ndarray:
-    """What windows of side × side pixels see of one uint8 texture: uint8 (N, T, side, side), bilinear between pixels.
+    """The frames that windows of side × side pixels show of one uint8 texture: uint8 (N, T, side, side), bilinear.
 
-    Their pixels must lie within the centres of the texture's outermost pixels.
+    The windows' pixels must lie within the centres of the texture's outermost pixels.
     """
     u = np.arange(side) - (side - 1) / 2  # from the centre, in the window's pixels
     cos_NT1 = (np.cos(np.radians(angle_NT)) / zoom_NT)[..., None]

@@ -38,7 +38,7 @@ class Texture:
 
 
 def photographs() -> dict[str, Path]:
-    """The files of scikit-image's photographs by name. Raises DataError where the package is without them."""
+    """The files of scikit-image's photographs by name. Raises DataError where one is missing from the package."""
     found = {name: Path(str(files("skimage").joinpath("data", name))) for name in PHOTOGRAPHS}
     for path in found.values():
         if not path.is_file():
@@ -46,7 +46,7 @@ def photographs() -> dict[str, Path]:
     return found
 
 
-def listed(folder: str) -> dict[str, Path]:
+def folder_images(folder: str) -> dict[str, Path]:
     """The images of a folder of textures by file name, sorted. Raises DataError where there are none or too few."""
     root = Path(folder).expanduser()
     paths = sorted(root.glob(PATTERN), key=lambda path: path.name)
@@ -75,7 +75,7 @@ def class_of(name: str) -> str:
 
 
 def read_all(paths: Mapping[str, Path], skip: bool, workers: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Every image, decoded, by name; and what is wrong with those that cannot be. Raises DataError unless `skip`."""
+    """The decoded images by name, and the errors of those that cannot be read by name. Raises DataError unless `skip`."""
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(paths, pool.map(_read, paths.values()), strict=True))
     broken = {name: error for name, error in found.items() if isinstance(error, DataError)}
@@ -87,10 +87,10 @@ def read_all(paths: Mapping[str, Path], skip: bool, workers: int) -> tuple[dict[
     return images, {name: error.what for name, error in broken.items()}
 
 
-def regions(images: Mapping[str, np.ndarray], validation: bool) -> dict[str, list[Texture]]:
-    """The left part of each photograph to train and the right part to test: no pixel is in two splits.
+def split_photographs(images: Mapping[str, np.ndarray], validation: bool) -> dict[str, list[Texture]]:
+    """The textures of each split: the left part of each photograph to train, the right part to test.
 
-    validation: the bottom fifth of the left part is for validation instead.
+    validation: the bottom fifth of the left part is for validation instead. No pixel is in two splits.
     """
     found: dict[str, list[Texture]] = {
         split: [] for split in ("train", "validation", "test") if validation or split != "validation"
@@ -105,25 +105,25 @@ def regions(images: Mapping[str, np.ndarray], validation: bool) -> dict[str, lis
     return found
 
 
-def dealt(images: Mapping[str, np.ndarray], seed: int, validation: bool) -> dict[str, list[Texture]]:
-    """8 images of each class to test and 32 others to train (fewer where some were skipped), classes mixed.
+def split_folder(images: Mapping[str, np.ndarray], seed: int, validation: bool) -> dict[str, list[Texture]]:
+    """The textures of each split: 8 images of each class to test and 32 to train (fewer where some were skipped), shuffled.
 
-    validation: 4 of those 32 are for validation instead. Raises DataError where nothing is left to train on.
+    validation: 4 of the 32 are for validation instead. Raises DataError where nothing is left to train on.
     """
     held = VALIDATION_IMAGES if validation else 0
     chosen: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for kind in sorted({class_of(name) for name in images}):
-        names = _mixed([name for name in images if class_of(name) == kind], seed, "images", kind)
+        names = _shuffled([name for name in images if class_of(name) == kind], seed, "images", kind)
         if len(names) <= TEST_IMAGES + held:
             raise DataError(f"{len(names)} images of texture {kind} can be read", kind, "fetch the folder again")
         chosen["test"] += names[:TEST_IMAGES]
         chosen["validation"] += names[TEST_IMAGES : TEST_IMAGES + held]
         chosen["train"] += names[TEST_IMAGES + held : TEST_IMAGES + TRAIN_IMAGES]
-    mixed = {split: _mixed(names, seed, "order", split) for split, names in chosen.items() if names}
+    mixed = {split: _shuffled(names, seed, "order", split) for split, names in chosen.items() if names}
     return {split: [Texture(name, images[name]) for name in names] for split, names in mixed.items()}
 
 
-def _mixed(names: list[str], seed: int, *purpose: str) -> list[str]:
+def _shuffled(names: list[str], seed: int, *purpose: str) -> list[str]:
     order = torch.randperm(len(names), generator=generator(seed, "uiuc_video", *purpose))
     return [names[place] for place in order.tolist()]
 

@@ -17,8 +17,8 @@ from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import texture_motion, textures
 from prune_cli.data.clip_files import Chunk
-from prune_cli.data.clips import Video, noisy
-from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
+from prune_cli.data.clips import Video, add_noise
+from prune_cli.data.motion import Schedule, checked_speed, largest_speed, uniform
 from prune_cli.data.registry import datasets
 from prune_cli.data.textures import TEST_IMAGES, TRAIN_IMAGES, VALIDATION_IMAGES, Texture
 
@@ -59,7 +59,7 @@ class UiucVideo(Video):
         return textures.digests(self._paths())
 
     def _paths(self) -> dict[str, Path]:
-        return textures.photographs() if self.textures is None else textures.listed(self.textures)
+        return textures.photographs() if self.textures is None else textures.folder_images(self.textures)
 
     def _clips_per_class(self, sources: Mapping[str, str]) -> tuple[int, int, int]:
         if self.textures is None:
@@ -74,22 +74,22 @@ class UiucVideo(Video):
             note(f"skipped {name}: {reason}")
         validation = self.validation_clips_per_class > 0
         parts = (
-            textures.regions(images, validation)
+            textures.split_photographs(images, validation)
             if self.textures is None
-            else textures.dealt(images, self.seed, validation)
+            else textures.split_folder(images, self.seed, validation)
         )
         speed = self._speed([texture for part in parts.values() for texture in part])
         return MovingWindows(parts, skipped, self.classes, self.schedule, speed, self.frame_size, self.noise, self.seed)
 
     def _speed(self, used: Sequence[Texture]) -> float:
-        """The speed that is used: every path has room in every texture. Raises DataError or ConfigError."""
-        speed = settled(self.speed, min(self._largest_speed(used, axis) for axis in (0, 1)), self.schedule)
+        """The speed [px a frame] at which every path fits into every texture. Raises DataError or ConfigError."""
+        speed = checked_speed(self.speed, min(self._largest_speed(used, axis) for axis in (0, 1)), self.schedule)
         if self.speed is None and speed < 1:
             note(f"the textures have no room for 1 px a frame over {self.frames} frames: {speed:.3g} px a frame")
         return speed
 
     def _largest_speed(self, used: Sequence[Texture], axis: int) -> float:
-        unit = texture_motion.paths(self.schedule, self.schedule.possible(), 1.0)
+        unit = texture_motion.paths(self.schedule, self.schedule.possible_actions(), 1.0)
         reach_PT = unit.reach(self.frame_size)
         length, name = min((texture.values_HW.shape[1 - axis], texture.name) for texture in used)
         largest = largest_speed(unit.moved_NT2[..., axis], reach_PT, length - 1)
@@ -125,9 +125,9 @@ class MovingWindows:
         return {"speed": self.speed, "textures": used, "skipped": dict(self.skipped)}
 
     def render(self, split: str, clips: range) -> Chunk:
-        """These clips of the split: one call of the sampler a texture."""
+        """Render the clips with these numbers of the split, with one call of the sampler a texture."""
         draw = generator(self.seed, "uiuc_video", split, clips.start)
-        chosen_NK = self.schedule.drawn(clips, draw)
+        chosen_NK = self.schedule.draw_actions(clips, draw)
         paths = texture_motion.paths(self.schedule, chosen_NK, self.speed)
         which_N = np.arange(clips.start, clips.stop) // len(self.classes) % len(self.textures[split])
         centre_NT2 = self._starts(split, paths, which_N, draw)[:, None] + paths.moved_NT2
@@ -136,14 +136,14 @@ class MovingWindows:
             mine = which_N == which
             values_HW = self.textures[split][which].values_HW
             given = centre_NT2[mine], paths.angle_NT[mine], paths.zoom_NT[mine]
-            frames_NTHW[mine] = texture_motion.seen(values_HW, *given, self.side)
+            frames_NTHW[mine] = texture_motion.sample_windows(values_HW, *given, self.side)
         rows = self._rows(split, chosen_NK, which_N, centre_NT2, paths)
-        return Chunk(noisy(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
+        return Chunk(add_noise(frames_NTHW, self.noise, draw), self.schedule.labels(chosen_NK), rows)
 
     def _starts(
         self, split: str, paths: texture_motion.WindowPaths, which_N: np.ndarray, draw: torch.Generator
     ) -> np.ndarray:
-        """Where the centres start (N, 2), uniform among the places that keep the whole path inside of the texture."""
+        """The starts of the centres (N, 2), uniform among those that keep the whole path inside the texture."""
         size_N2 = np.array([texture.values_HW.shape[::-1] for texture in self.textures[split]])[which_N]
         reach_NT1 = paths.reach(self.side)[..., None]
         low_N2 = (reach_NT1 - paths.moved_NT2).max(axis=1)
@@ -158,16 +158,16 @@ class MovingWindows:
         centre_NT2: np.ndarray,
         paths: texture_motion.WindowPaths,
     ) -> list[tuple[str, ...]]:
-        """Class, texture, start and path of each clip; the centres are those in the whole photograph."""
+        """Class, texture, start and path of each clip; centres are in pixels of the whole photograph."""
         used = self.textures[split]
         corner_N2 = np.array([(texture.left, texture.top) for texture in used])[which_N]
         centre_NT2 = centre_NT2 + corner_N2[:, None]
         at_NT4 = np.concatenate([centre_NT2, paths.angle_NT[..., None], paths.zoom_NT[..., None]], axis=-1)
         return [
-            (" ".join(self.classes[a] for a in actions), used[which].name, _text(at[:1], 2), _text(at, 4))
+            (" ".join(self.classes[a] for a in actions), used[which].name, _path_text(at[:1], 2), _path_text(at, 4))
             for actions, which, at in zip(chosen_NK.tolist(), which_N.tolist(), at_NT4.tolist(), strict=True)
         ]
 
 
-def _text(at_T4: list[list[float]], numbers: int) -> str:
+def _path_text(at_T4: list[list[float]], numbers: int) -> str:
     return "; ".join(" ".join([f"{value:.3f}" for value in at[:numbers]]) for at in at_T4)

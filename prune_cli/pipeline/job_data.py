@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.registry import is_packaged
-from prune_cli.data.registry import Dataset, FromFiles, Splits, reachable
+from prune_cli.data.registry import Dataset, FromFiles, Splits, as_data_errors
 from prune_cli.runs import facts
 
 KIND = "data"
@@ -76,7 +76,7 @@ class JobData:
 
     @cached_property
     def _read(self) -> tuple[Splits, DataOutline]:
-        with reachable(self._dataset):
+        with as_data_errors(self._dataset):
             splits = self._dataset.load(self._home)
             return splits, DataOutline.of(splits)
 
@@ -84,7 +84,7 @@ class JobData:
         """All that decides the outline, but for what decides every fact; None where files do not tell."""
         if not isinstance(self._dataset, FromFiles) or not is_packaged(self._dataset):
             return None
-        with reachable(self._dataset):
+        with as_data_errors(self._dataset):
             stamps = facts.stamps(self._dataset.sources(self._home))
         options = asdict(self._dataset)
         return {"name": self._dataset.name, "options": options, "files": stamps} if stamps else None

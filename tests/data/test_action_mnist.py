@@ -17,7 +17,7 @@ from idx_files import write_folder, write_idx
 
 from prune_cli.common.errors import ConfigError, DataError
 from prune_cli.data import action_mnist
-from prune_cli.data.action_mnist import STEPS, ActionMnist, Digits, MovingDigits, pasted
+from prune_cli.data.action_mnist import STEPS, ActionMnist, Digits, MovingDigits, paste_digits
 from prune_cli.data.mnist5k import Mnist5k
 from prune_cli.data.splits import Split
 
@@ -212,7 +212,7 @@ def test_pasting_is_that_of_a_loop() -> None:
     draw = np.random.default_rng(0)
     digits = draw.integers(0, 256, (3, 28, 28), dtype=np.uint8)
     at = draw.integers(0, 5, (3, 4, 2))
-    found = pasted(digits, at, 32)
+    found = paste_digits(digits, at, 32)
     for n in range(3):
         for t in range(4):
             x, y = at[n, t]

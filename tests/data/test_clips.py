@@ -24,7 +24,7 @@ from prune_cli.data import clip_files
 from prune_cli.data.action_mnist import ActionMnist
 from prune_cli.data.clip_files import Chunk
 from prune_cli.data.loading import Loader
-from prune_cli.data.motion import Schedule, largest_speed, settled, uniform
+from prune_cli.data.motion import Schedule, checked_speed, largest_speed, uniform
 from prune_cli.data.splits import ClipSplit
 from prune_cli.models.registry import ClipInput
 from prune_cli.runs.artefacts import MANIFEST
@@ -81,7 +81,7 @@ def test_a_clip_starts_with_its_class_and_a_second_action_differs(
     actions: int, per_clip: int, frames: int, start: int, clips: int
 ) -> None:
     schedule = Schedule(actions, per_clip, frames)
-    chosen_NK = schedule.drawn(range(start, start + clips), generator(0, "test"))
+    chosen_NK = schedule.draw_actions(range(start, start + clips), generator(0, "test"))
     assert chosen_NK.shape == (clips, per_clip)
     assert chosen_NK[:, 0].tolist() == [clip % actions for clip in range(start, start + clips)]
     assert ((chosen_NK >= 0) & (chosen_NK < actions)).all()
@@ -95,17 +95,17 @@ def test_a_clip_starts_with_its_class_and_a_second_action_differs(
 @given(st.integers(1, 2), st.integers(4, 30))
 def test_each_frame_but_the_first_is_one_step_of_its_own_action(per_clip: int, frames: int) -> None:
     schedule = Schedule(8, per_clip, frames)
-    steps_KT = np.diff(schedule.done, axis=1)
+    steps_KT = np.diff(schedule.steps_done, axis=1)
     assert (steps_KT.sum(axis=0) == 1).all()
     assert steps_KT.argmax(axis=0).tolist() == [int(per_clip == 2 and t >= frames // 2) for t in range(1, frames)]
-    assert tuple(schedule.done[:, -1]) == schedule.steps
+    assert tuple(schedule.steps_done[:, -1]) == schedule.steps
 
 
 def test_every_choice_of_actions_is_possible_once() -> None:
-    assert Schedule(4, 1, 5).possible().tolist() == [[0], [1], [2], [3]]
-    pairs = list(map(tuple, Schedule(8, 2, 5).possible().tolist()))
+    assert Schedule(4, 1, 5).possible_actions().tolist() == [[0], [1], [2], [3]]
+    pairs = list(map(tuple, Schedule(8, 2, 5).possible_actions().tolist()))
     assert len(set(pairs)) == len(pairs) == 56
-    drawn = Schedule(8, 2, 5).drawn(range(4000), generator(0, "test"))
+    drawn = Schedule(8, 2, 5).draw_actions(range(4000), generator(0, "test"))
     assert set(map(tuple, drawn.tolist())) == set(pairs)
 
 
@@ -126,15 +126,15 @@ def test_the_largest_speed_by_hand() -> None:
 
 def test_the_speed_is_one_or_what_there_is_room_for_and_never_too_slow() -> None:
     schedule = Schedule(8, 1, 11)
-    assert settled(None, 5, schedule) == 1
-    assert settled(None, 0.25, schedule) == 0.25
-    assert settled(4.5, 5, schedule) == 4.5
+    assert checked_speed(None, 5, schedule) == 1
+    assert checked_speed(None, 0.25, schedule) == 0.25
+    assert checked_speed(4.5, 5, schedule) == 4.5
     with pytest.raises(ConfigError, match=r"no room for 5\.5 px") as caught:
-        settled(5.5, 5.1239, schedule)
+        checked_speed(5.5, 5.1239, schedule)
     assert caught.value.hint == "dataset.speed=5.123 or less"
     for typed, largest in ((0.09, 5.0), (None, 0.09)):
         with pytest.raises(ConfigError, match="less than one pixel"):
-            settled(typed, largest, schedule)
+            checked_speed(typed, largest, schedule)
 
 
 def test_starts_are_drawn_between_their_bounds() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from prune_cli.common.errors import ConfigError
 from prune_cli.data.splits import AnySplit, FileSplit, Split
-from prune_cli.data.stratified import check_validation, hold_out, only
+from prune_cli.data.stratified import check_validation, hold_out, take_subset
 
 COUNTS = [50, 30, 20]
 GOLDEN = [0, 10, 15, 38, 41, 43, 67, 73, 77, 78]  # of the first release
@@ -85,22 +85,22 @@ def test_a_share_lies_in_0_to_1(share: float) -> None:
 def test_so_many_images_are_drawn_in_proportion_to_the_classes(
     split: AnySplit, images: int | None, counts: list[int]
 ) -> None:
-    drawn = only(split, images, "name")
+    drawn = take_subset(split, images, "name")
     assert a_class(drawn) == counts
     assert indices(drawn) == sorted(indices(drawn))
-    assert indices(drawn) == indices(only(split, images, "name"))
+    assert indices(drawn) == indices(take_subset(split, images, "name"))
 
 
 def test_fewer_images_are_among_more_and_are_not_the_first_ones() -> None:
-    ten, forty = indices(only(in_memory(), 10, "name")), indices(only(in_memory(), 40, "name"))
+    ten, forty = indices(take_subset(in_memory(), 10, "name")), indices(take_subset(in_memory(), 40, "name"))
     assert set(ten) < set(forty)
-    assert forty != indices(only(in_memory(), 40, "other"))
+    assert forty != indices(take_subset(in_memory(), 40, "other"))
 
 
 @pytest.mark.parametrize("images", [0, -5, 101])
 def test_a_number_of_images_out_of_range_is_refused(images: int) -> None:
     with pytest.raises(ConfigError, match="1 … 100"):
-        only(in_memory(), images, "name")
+        take_subset(in_memory(), images, "name")
 
 
 def test_the_place_of_an_image_may_be_a_number_or_a_mask() -> None:

@@ -33,7 +33,7 @@ def watched(
     schedule = Schedule(8, len(actions), frames)
     chosen_NK = np.array([[CLASSES.index(action) for action in actions]])
     paths = texture_motion.paths(schedule, chosen_NK, speed)
-    return texture_motion.seen(texture_HW, centre + paths.moved_NT2, paths.angle_NT, paths.zoom_NT, SIDE)[0]
+    return texture_motion.sample_windows(texture_HW, centre + paths.moved_NT2, paths.angle_NT, paths.zoom_NT, SIDE)[0]
 
 
 def crop(x: int, y: int, texture_HW: np.ndarray = NOISE_HW) -> np.ndarray:
@@ -220,7 +220,7 @@ def test_clips_show_what_the_table_says(tmp_path: Path) -> None:
         clips_NTHW = np.load(dataset.folder(tmp_path) / f"{split}-clips.npy").astype(int)
         for row in (row for row in rows(dataset, tmp_path) if row["split"] == split):
             path, clip = path_of(row), clips_NTHW[int(row["clip"])]
-            again = texture_motion.seen(
+            again = texture_motion.sample_windows(
                 images[row["source"]], path[None, :, :2], path[None, :, 2], path[None, :, 3], dataset.frame_size
             )[0]
             assert np.abs(again - clip).max() <= 2  # the table rounds to a thousandth
@@ -255,7 +255,7 @@ def test_windows_of_two_splits_share_no_pixel_of_a_photograph(tmp_path: Path) ->
 @pytest.mark.parametrize("validation", [False, True])
 def test_the_regions_of_a_photograph_are_all_of_it_and_do_not_overlap(validation: bool) -> None:
     photograph = np.arange(512 * 512).reshape(512, 512)
-    parts = textures.regions({"a": photograph}, validation)
+    parts = textures.split_photographs({"a": photograph}, validation)
     assert set(parts) == {"train", "test"} | ({"validation"} if validation else set())
     pixels = np.concatenate([part[0].values_HW.ravel() for part in parts.values()])
     assert sorted(pixels.tolist()) == list(range(512 * 512))
