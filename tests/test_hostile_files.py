@@ -14,7 +14,17 @@ import pytest
 import torch
 from cifar_files import python2_pickle, write_archive, write_cifar
 from conftest import Answer, everything_in
-from hostile_files import BOMB, OUTWARD, Canary, hostile_pickle, sings, write_bomb, write_header, write_tar
+from hostile_files import (
+    BOMB,
+    OUTWARD,
+    Canary,
+    forged_compressed,
+    hostile_pickle,
+    sings,
+    write_bomb,
+    write_header,
+    write_tar,
+)
 from idx_files import write_folder
 from PIL import Image
 from safetensors.torch import save_file
@@ -27,6 +37,7 @@ from prune_cli.masks import mask as mask_files
 from prune_cli.models.sources import locate
 from prune_cli.models.timm_arch import TimmArch
 from prune_cli.models.vit_micro import ViTMicro
+from prune_cli.runs.compressed import write_model
 from prune_cli.runs.files import sha256
 
 Run = Callable[..., Answer]
@@ -107,6 +118,27 @@ def test_a_mask_of_numbers_is_refused(refused: Callable[..., str], here: Path) -
     assert "this is no mask" in refused(*DRY, "mask=model.safetensors")
     save_file({"a": torch.tensor([True])}, here / "good.safetensors")
     assert mask_files.read(here / "good.safetensors")["a"].tolist() == [True]
+
+
+def test_compressed_files_that_are_damaged_or_claim_too_much_are_refused(
+    here: Path, refused: Callable[..., str]
+) -> None:
+    module, keep = ViTMicro("random").build(10), torch.rand(512, 128) < 0.1
+    name = "blocks.0.mlp.fc1.weight"
+    with torch.no_grad():
+        module.get_parameter(name).mul_(keep)
+    write_model(here / "good.safetensors", module.state_dict(), {name: keep})
+    raw, path = (here / "good.safetensors").read_bytes(), here / "bad.safetensors"
+    for content, said in {
+        raw[:-1] + bytes([raw[-1] ^ 1]): "sha256",
+        raw[:-9]: "cannot be read",
+        forged_compressed(raw, lambda about, _: about["pruned"][name].update(shape=[2**47])): "bad.safetensors",
+        forged_compressed(raw, lambda about, _: about["pruned"][name].update(shape=[1, 1])): "survivor is at place",
+        forged_compressed(raw, lambda about, _: about["pruned"].clear()): "bad.safetensors",
+    }.items():
+        path.write_bytes(content)
+        assert said in refused(*DRY, f"model.weights={path}")
+        assert "bad.safetensors" in refused(*DRY, f"mask={path}")
 
 
 def test_weights_that_are_a_bomb_are_refused(refused: Callable[..., str], here: Path) -> None:

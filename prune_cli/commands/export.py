@@ -9,15 +9,13 @@ from prune_cli import pipeline
 from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.path_checks import check_writable_file, typed_path
 from prune_cli.common.terminal import note, print_table
-from prune_cli.execution.exports import Export, export_named
+from prune_cli.execution.exports import OTHER_KERNELS, Export, export_named
 from prune_cli.execution.stored_run import StoredRun, open_run
 from prune_cli.runs.files import sha256, whole
 from prune_cli.runs.manifest import provenance
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find
 from prune_cli.training.evaluate import Evaluation, evaluate
-
-ROUNDED, ELSEWHERE = 0.5, 0.1  # percentage points that an accuracy may be off: see `tolerance`
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,12 @@ def show_exported(found: Exported) -> None:
 def tolerance(kind: Export, found: StoredRun, images: int) -> float:
     """By how many percentage points the accuracy may differ from the recorded one.
 
-    None where the file holds the run's weights and the run computed with them as this process does: by this version of
-    torch, on such a device, on as many threads, alone and over dense layers; else ELSEWHERE, or one image. ROUNDED, or
-    one image, for narrowed weights and other kernels.
+    0 where the file holds the run's weights and the run computed with them as this process does: by this version of torch,
+    on such a device, on as many threads, alone and over dense layers. Else what the format rounds, OTHER_KERNELS at least,
+    or one image, whichever is more.
     """
-    if not kind.exact(found):
-        return max(ROUNDED, 100 / images)
-    return 0.0 if _computed_alike(found) else max(ELSEWHERE, 100 / images)
+    allowed = max(kind.rounding(found), 0.0 if _computed_alike(found) else OTHER_KERNELS)
+    return max(allowed, 100 / images) if allowed else 0.0
 
 
 def _computed_alike(found: StoredRun) -> bool:

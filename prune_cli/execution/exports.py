@@ -19,6 +19,10 @@ from prune_cli.runs.compressed import write_model
 from prune_cli.runs.files import write_tensors
 
 DTYPES = ("float32", "float16")
+OTHER_KERNELS, NARROWED = (
+    0.1,
+    0.5,
+)  # percentage points that an accuracy may be off: sums in another order, another dtype
 
 
 class Export(ABC):
@@ -32,9 +36,9 @@ class Export(ABC):
         """What the file is called in the run's folder where no other name is typed."""
         return f"{EXPORTED}-{self.name}{self.suffix}"
 
-    def exact(self, found: StoredRun) -> bool:  # noqa: ARG002 - most are
-        """Whether the file holds the run's weights bit by bit, to be computed with as the run did."""
-        return True
+    def rounding(self, found: StoredRun) -> float:  # noqa: ARG002 - most hold the weights bit by bit
+        """By how many percentage points the accuracy may be off because weights or kernels are not the run's own."""
+        return 0.0
 
     def check(self) -> None:  # noqa: B027 - most need nothing
         """Raise RequestError where a package lacks that it needs."""
@@ -77,12 +81,13 @@ class CompressedExport(Export):
 
     @property
     def file(self) -> str:
-        """float16 has a name of its own."""
-        return f"{EXPORTED}-{self.dtype}{self.suffix}" if self.dtype == "float16" else super().file
+        """A dtype that is asked for is in the name."""
+        return super().file if self.dtype is None else f"{EXPORTED}-{self.name}-{self.dtype}{self.suffix}"
 
-    def exact(self, found: StoredRun) -> bool:
-        """Unless it is narrowed."""
-        return self.dtype is None or getattr(torch, self.dtype) == found.job.settings.compute.dtype
+    def rounding(self, found: StoredRun) -> float:
+        """NARROWED in another dtype than the run's."""
+        as_trained = self.dtype is None or getattr(torch, self.dtype) == found.job.settings.compute.dtype
+        return 0.0 if as_trained else NARROWED
 
     def write(self, found: StoredRun, path: Path) -> None:
         """With what `prune_cli.load` needs."""
@@ -104,9 +109,9 @@ class OnnxExport(Export):
     suffix = ".onnx"
     file = f"{EXPORTED}.onnx"
 
-    def exact(self, found: StoredRun) -> bool:  # noqa: ARG002
-        """Other kernels round otherwise."""
-        return False
+    def rounding(self, found: StoredRun) -> float:
+        """OTHER_KERNELS; NARROWED where the run computed in another precision."""
+        return OTHER_KERNELS if found.job.settings.compute.precision == "fp32" else NARROWED
 
     def check(self) -> None:
         """Raise RequestError where a package of the extra `export` is missing."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 import os
 import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from prune_cli.runs.compressed import BLANK, METADATA
 
 BOMB = 200 * 2**20  # bytes that a bomb unpacks to
 
@@ -83,3 +90,15 @@ OUTWARD = {
     "a device": member("folder/null", kind=tarfile.CHRTYPE),
     "a pipe": member("folder/pipe", kind=tarfile.FIFOTYPE),
 }
+
+
+Change = Callable[[dict[str, Any], dict[str, Tensor]], Any]
+
+
+def forged_compressed(raw: bytes, change: Change) -> bytes:
+    """A compressed file whose metadata and stored tensors were changed, under a digest that fits."""
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    about, tensors = json.loads(header["__metadata__"][METADATA]), load(raw)
+    change(about, tensors)
+    blank = save(tensors, {METADATA: json.dumps(about | {"sha256": BLANK})})
+    return blank.replace(BLANK.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)

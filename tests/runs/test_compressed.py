@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +11,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from safetensors.torch import load, save
+from hostile_files import Change, forged_compressed
+from safetensors.torch import save
 from torch import Tensor
 
 from prune_cli.common.errors import PruneCliError, RequestError
-from prune_cli.runs.compressed import BLANK, METADATA, PrunedTensor, is_compressed, read, write_mask, write_model
+from prune_cli.runs.compressed import METADATA, PrunedTensor, is_compressed, read, write_mask, write_model
 from prune_cli.runs.files import DamagedError, write_tensors
 
 PAGE = Path(__file__).parents[2] / "docs/format.md"
@@ -159,18 +158,6 @@ def test_a_file_that_ends_early_or_late_is_found(file: Path, length: int) -> Non
         read(file)
 
 
-Change = Callable[[dict[str, Any], dict[str, Tensor]], Any]
-
-
-def forged(raw: bytes, change: Change) -> bytes:
-    """The file with other content under a digest that fits."""
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    about, tensors = json.loads(header["__metadata__"][METADATA]), load(raw)
-    change(about, tensors)
-    blank = save(tensors, {METADATA: json.dumps(about | {"sha256": BLANK})})
-    return blank.replace(BLANK.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
-
-
 def entry(**values: Any) -> Change:
     """Say something else of one tensor."""
     return lambda about, _: about["pruned"]["fc.weight"].update(values)
@@ -218,9 +205,9 @@ def test_a_forged_file_is_refused(file: Path, change: Change, said: str) -> None
     tensors, mask = drawn()
     write_model(file, tensors, mask)
     raw = file.read_bytes()
-    file.write_bytes(forged(raw, lambda *_: None))
+    file.write_bytes(forged_compressed(raw, lambda *_: None))
     assert same(read(file).mask(), mask)  # the forger's hand is good
-    file.write_bytes(forged(raw, change))
+    file.write_bytes(forged_compressed(raw, change))
     with pytest.raises(DamagedError, match=re.escape(said)):
         read(file)
 
@@ -236,7 +223,7 @@ def test_metadata_of_another_make_is_refused(file: Path, text: str) -> None:
 def test_a_tensor_larger_than_the_memory_is_an_error_of_ours(file: Path) -> None:
     whole = {"w": torch.zeros(3, dtype=torch.bool)}
     write_model(file, {"w": torch.zeros(3)}, whole)
-    file.write_bytes(forged(file.read_bytes(), lambda about, _: about["pruned"]["w"].update(shape=[2**47])))
+    file.write_bytes(forged_compressed(file.read_bytes(), lambda about, _: about["pruned"]["w"].update(shape=[2**47])))
     with pytest.raises(PruneCliError, match="more memory than there is"):
         read(file).state_dict()
 
