@@ -27,7 +27,8 @@ help: ## Show this list
 
 setup: $(VENV)/.ready ## Make the virtual environment, or bring it up to date
 
-$(VENV)/.ready: pyproject.toml
+# the kernels of sparse layers are compiled with the package
+$(VENV)/.ready: pyproject.toml $(wildcard prune_cli/runtime/*.c prune_cli/runtime/*.inc)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
