@@ -1,4 +1,4 @@
-/* Sparse layers on a CPU: Y = X Wᵀ + b over the survivors of W, with its gradients; and two of them around a GELU.
+/* Sparse layers on a CPU: Y = X Wᵀ + b over the survivors of W, with its gradients; two of them around a GELU; and attention.
 
    Tokens (rows of X) are worked on in tiles of some dozens. A tile of activations lies features first, so one feature of
    all its tokens is a few vector registers: an output row is summed in registers over the row's survivors, an input
@@ -6,7 +6,7 @@
    the gradients of weights and biases apart, and the sums are added in the order of the threads: as many threads give
    the same bits.
 
-   tile.inc, product.inc and mlp.inc have the work, included once for each type and instruction set; the machine's set
+   tile.inc, product.inc, mlp.inc and attention.inc have the work, included once for each type and instruction set; the machine's set
    is chosen at run time. This file needs no header of Python or torch; parallel regions are those of the
    OpenMP library that `use_threads` is handed, so that there is one pool of threads in the process, torch's. */
 
@@ -54,10 +54,19 @@ struct call {
 typedef void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 static parallel run_parallel;
 
+/* Attention of images × heads, each over `tokens` tokens of `features` features: qkv as (images, tokens, 3, heads, features),
+   out as (images, tokens, heads, features). With qkv_gradient, which is laid out as qkv, out is its own gradient. */
+struct attention {
+    const void *qkv;
+    void *out, *qkv_gradient;
+    int64_t images, tokens, heads, features, threads;
+    double scale;
+};
+
 /* `parts` pieces of a call, whichever thread takes which */
 struct job {
-    void (*part)(const struct call *, int64_t part, int64_t parts, void *shared);
-    const struct call *call;
+    void (*part)(const void *call, int64_t part, int64_t parts, void *shared);
+    const void *call;
     void *shared;
     int64_t parts, next;
 };
@@ -165,3 +174,7 @@ API int backward_float(const struct call *c) { return CHOOSE(backward, float, c)
 API int backward_double(const struct call *c) { return CHOOSE(backward, double, c); }
 API int mlp_backward_float(const struct call *c) { return CHOOSE(mlp_backward, float, c); }
 API int mlp_backward_double(const struct call *c) { return CHOOSE(mlp_backward, double, c); }
+
+/* Attention, or its gradient where there is a place for that. */
+API int attend_float(const struct attention *a) { return CHOOSE(attend, float, a); }
+API int attend_double(const struct attention *a) { return CHOOSE(attend, double, a); }

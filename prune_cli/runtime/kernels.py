@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_int, c_int32, c_int64, c_uint16, c_void_p
+from ctypes import POINTER, Structure, byref, c_double, c_int, c_int32, c_int64, c_uint16, c_void_p
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -61,6 +61,20 @@ class _Call(Structure):
     )
 
 
+class _Attention(Structure):
+    _fields_ = (
+        ("qkv", c_void_p),
+        ("out", c_void_p),
+        ("qkv_gradient", c_void_p),
+        ("images", c_int64),
+        ("tokens", c_int64),
+        ("heads", c_int64),
+        ("features", c_int64),
+        ("threads", c_int64),
+        ("scale", c_double),
+    )
+
+
 class Weight(NamedTuple):
     """A layer's survivors and bias, and the tensors that their gradients are written to; None: neither there nor wanted."""
 
@@ -93,13 +107,21 @@ class Kernels:
         must all have one. Raises MemoryError."""
         self._call("backward", x, y_gradient, x_gradient, weights)
 
+    def attend(self, qkv: Tensor, out: Tensor, heads: int, scale: float, qkv_gradient: Tensor | None = None) -> None:
+        """Write out_BTF, attention of qkv_BTG, G = 3 F; or, where there is a qkv_gradient, that from out's gradient. All
+        contiguous; of each token's numbers q, k and v follow each other, head by head. Raises MemoryError."""
+        images, tokens, features = out.shape
+        tensors = (_address(qkv), _address(out), _address(qkv_gradient))
+        call = _Attention(*tensors, images, tokens, heads, features // heads, torch.get_num_threads(), scale)
+        if getattr(self._library, f"attend_{_kind(qkv)}")(byref(call)):
+            raise MemoryError("no memory for attention")
+
     def _call(self, what: str, x: Tensor, y: Tensor, x_gradient: Tensor | None, weights: tuple[Weight, ...]) -> None:
         call = _Call(x=_activations(x), y=_activations(y), tokens=x.shape[:-1].numel(), threads=torch.get_num_threads())
         call.first, call.second = _layer(weights[0]), _layer(weights[-1])
         if x_gradient is not None:
             call.x_gradient = _activations(x_gradient)
-        kind = "double" if x.dtype == torch.float64 else "float"
-        function = f"{what}_{kind}" if len(weights) == 1 else f"mlp_{what}_{kind}"
+        function = f"{what}_{_kind(x)}" if len(weights) == 1 else f"mlp_{what}_{_kind(x)}"
         if getattr(self._library, function)(byref(call)):
             raise MemoryError(f"no memory for the {what} pass of a sparse layer")
 
@@ -125,6 +147,10 @@ def load() -> Kernels | None:
             except OSError:
                 return None
     return None
+
+
+def _kind(x: Tensor) -> str:
+    return "double" if x.dtype == torch.float64 else "float"
 
 
 def _activations(x: Tensor) -> _Activations:

@@ -13,7 +13,6 @@ from prune_cli.runtime.kernels import Weight
 from prune_cli.runtime.layers import SparseConv2d, SparseLayer, hooked, over_pixels, type_of_output, without_autocast
 from prune_cli.runtime.layout import grouped
 from prune_cli.runtime.pattern import Pattern
-from prune_cli.runtime.products import KernelProducts
 
 
 class _SparseMlpProduct(torch.autograd.Function):
@@ -33,20 +32,18 @@ class _SparseMlpProduct(torch.autograd.Function):
         ctx.patterns = patterns
         ctx.save_for_backward(x, values_1, bias_1, values_2, bias_2)
         one, two = Weight(patterns[0], values_1, bias_1), Weight(patterns[1], values_2, bias_2)
-        return _kernels().mlp(x, one, two, features_first)
+        kernels = products.kernel_products()
+        assert kernels is not None
+        return kernels.mlp(x, one, two, features_first)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, values_1, bias_1, values_2, bias_2 = ctx.saved_tensors
         one, two = Weight(ctx.patterns[0], values_1, bias_1), Weight(ctx.patterns[1], values_2, bias_2)
-        return *_kernels().mlp_backward(x, gradient, one, two), None, None
-
-
-def _kernels() -> KernelProducts:
-    found = products.best()
-    assert isinstance(found, KernelProducts)
-    return found
+        kernels = products.kernel_products()
+        assert kernels is not None
+        return *kernels.mlp_backward(x, gradient, one, two), None, None
 
 
 class SparseMlp(nn.Module):
@@ -87,11 +84,7 @@ class SparseMlp(nn.Module):
         dropped = self.training and self.drop1.p > 0
         short = self.fc1.pattern.is_short and self.fc2.pattern.is_short
         same = self.fc1.compute_type == self.fc2.compute_type
-        return x.is_cpu and x.numel() > 0 and short and same and not dropped and self._has_kernels()
-
-    @staticmethod
-    def _has_kernels() -> bool:
-        return isinstance(products.best(), KernelProducts)
+        return x.is_cpu and x.numel() > 0 and short and same and not dropped and products.kernel_products() is not None
 
     def _product(self, x: Tensor) -> Tensor:
         x_GTI = grouped(x.to(self.fc1.compute_type))

@@ -47,7 +47,7 @@ class Products(ABC):
 
 
 class KernelProducts(Products):
-    """By the compiled kernels, which also compute two layers around a GELU at once."""
+    """By the compiled kernels, which also compute two layers around a GELU at once, and attention over few tokens."""
 
     def __init__(self, loaded: Kernels):
         self._kernels = loaded
@@ -80,6 +80,19 @@ class KernelProducts(Products):
         found = [_with_gradients(weight) for weight in (one, two)]
         self._kernels.backward(x, grouped(y_gradient), of_x, *found)
         return of_x, *(gradient for weight in found for gradient in (weight.value_gradients, weight.bias_gradients))
+
+    def attention(self, qkv: Tensor, heads: int, scale: float) -> Tensor:
+        """softmax(q kᵀ · scale) v, (images, tokens, features), of a contiguous qkv (images, tokens, 3 × features)."""
+        images, tokens, features = qkv.shape
+        out = qkv.new_empty(images, tokens, features // 3)
+        self._kernels.attend(qkv, out, heads, scale)
+        return out
+
+    def attention_backward(self, qkv: Tensor, gradient: Tensor, heads: int, scale: float) -> Tensor:
+        """The gradient of qkv, from that of attention."""
+        found = torch.empty_like(qkv)
+        self._kernels.attend(qkv, gradient.contiguous(), heads, scale, found)
+        return found
 
 
 def _features_first(x: Tensor) -> bool:
@@ -162,6 +175,12 @@ def _try(products: Products) -> None:
     pattern, x = Pattern.of(torch.eye(2, dtype=torch.bool)), torch.ones(1, 1, 2)
     y = products.forward(pattern, torch.ones(2), None, x, False)
     products.backward(pattern, torch.ones(2), x, y, Wanted(True, True, False))
+
+
+def kernel_products() -> KernelProducts | None:
+    """The compiled kernels, where they are the best."""
+    found = best()
+    return found if isinstance(found, KernelProducts) else None
 
 
 @cache

@@ -41,11 +41,12 @@ def sparsify(model: nn.Module, mask: Mapping[str, Tensor], but: Collection[str] 
 
 def densify(model: nn.Module) -> None:
     """Put the dense layers back, in place, with the values that the sparse ones have now."""
+    from prune_cli.runtime.attention import SparseAttention
     from prune_cli.runtime.layers import SparseLayer
     from prune_cli.runtime.mlp import SparseMlp
 
     for module, places in _places(model).items():
-        if isinstance(module, SparseMlp):
+        if isinstance(module, SparseMlp | SparseAttention):
             for place in places:
                 model.set_submodule(place, module.original[0].train(module.training))
     for layer, places in _places(model).items():
@@ -115,11 +116,13 @@ def _lay_out(model: nn.Module) -> None:
 
 
 def _join(model: nn.Module) -> None:
-    """Let the MLPs whose layers are both sparse compute these at once."""
+    """Let MLPs of two sparse layers, and attention behind a sparse one, compute at once what is between these."""
+    from prune_cli.runtime.attention import SparseAttention
     from prune_cli.runtime.mlp import SparseMlp
 
     for module, places in _places(model).items():
-        if SparseMlp.stands_for(module):
-            joined = SparseMlp(module)
-            for place in filter(None, places):  # a model that is nothing but an MLP stays as it is
+        kind = next((kind for kind in (SparseMlp, SparseAttention) if kind.stands_for(module)), None)
+        if kind is not None:
+            joined = kind(module)
+            for place in filter(None, places):  # a model that is nothing else stays as it is
                 model.set_submodule(place, joined)
