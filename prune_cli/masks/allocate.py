@@ -16,7 +16,7 @@ NEAR = 0.01  # percentage points that a typed sparsity may differ from that of i
 
 
 def kept_total(size: int, sparsity: float) -> int:
-    """The number of weights kept out of `size` at a sparsity in [0, 1). Raises SelectionError outside of it."""
+    """The number of weights kept out of `size` at a sparsity in [0, 1): size - round(sparsity · size). Raises SelectionError."""
     if not 0 <= sparsity < 1:
         raise SelectionError(f"sparsity is the share removed, in [0, 1), not {sparsity}", hint="0.98 removes 98 %")
     return size - round(sparsity * size)
@@ -29,7 +29,7 @@ def allocate(scores: Mapping[str, Tensor], kept: int, scope: str = "global", min
     uniform: the same share of each tensor, rounded by the largest remainder.
     erk: a density in proportion to (sum of the dimensions) / (their product), at most 1: Erdős–Rényi-Kernel (Evci et
     al., "Rigging the lottery", 2020).
-    row: as uniform; `select` then shares each tensor's count evenly among its output rows.
+    row: the uniform counts; `select` then shares each tensor's count evenly among its output rows.
     Raises SelectionError for an unknown scope or a floor that cannot be met, NumericalError for NaN by tensor.
     """
     if scope not in SCOPES:
@@ -90,7 +90,7 @@ def check_no_nan(scores: Mapping[str, Tensor]) -> None:
 
 
 def check_floor(scores: Mapping[str, Shaped], kept: int, floor: int) -> None:
-    """Raise SelectionError unless every tensor can keep `floor` weights out of `kept`; only sizes are looked at."""
+    """Raise SelectionError unless every tensor can keep `floor` weights out of `kept` in all. Only sizes are read."""
     for name, score in scores.items():
         if score.numel() < floor:
             raise SelectionError(
@@ -114,7 +114,7 @@ SCOPES: dict[str, Callable[[Mapping[str, Tensor], int], Counts]] = {
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How much is removed and over what. percent lies in [0, 100). Raises ConfigError outside of it.
+    """The sparsity of a run: percent, in [0, 100), and the scope in which scores are compared. Raises ConfigError.
 
     pattern: N:M keeps N of every M weights along the input, whatever the scope; percent is then 100 (1 - N/M).
     """

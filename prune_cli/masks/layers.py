@@ -1,4 +1,4 @@
-"""What a mask leaves of each tensor: layers.csv of a pruned run."""
+"""Counts of the kept weights of each tensor: layers.csv of a pruned run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def layer_table(mask: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 def parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The tensor itself under "", or the three thirds of a fused qkv weight as q, k and v."""
+    """Yield (part, tensor): the whole tensor as part "", or a fused qkv weight as its thirds q, k and v."""
     if name.endswith("qkv.weight") and len(tensor) % 3 == 0:
         yield from zip("qkv", tensor.chunk(3), strict=True)
     else:

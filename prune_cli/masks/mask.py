@@ -36,7 +36,7 @@ def digest(mask: Mapping[str, Tensor]) -> str:
 
 
 def kept(mask: Mapping[str, Tensor]) -> int:
-    """How many weights the mask keeps."""
+    """The number of weights that the mask keeps."""
     return sum(int(keep.sum()) for keep in mask.values())
 
 

@@ -35,11 +35,11 @@ def threshold(scores: Iterable[Tensor], k: int) -> Threshold:
     dtype = torch.float64 if any(score.dtype == torch.float64 for score in scores) else torch.float32
     first, *others = range(torch.finfo(dtype).bits - DIGIT, -1, -DIGIT)
     largest_first = torch.cat([torch.arange(BINS - 1, HALF - 1, -1), torch.arange(HALF)])  # the negative ones backwards
-    digit, rank, equal = _holding(_histogram(scores, dtype, first, -HALF), largest_first, k)
+    digit, rank, equal = _digit_of_rank(_histogram(scores, dtype, first, -HALF), largest_first, k)
     bits = digit - HALF
     largest_first = torch.arange(BINS) if bits < 0 else torch.arange(BINS - 1, -1, -1)
     for shift in others:
-        digit, rank, equal = _holding(_histogram(scores, dtype, shift, bits << DIGIT), largest_first, rank)
+        digit, rank, equal = _digit_of_rank(_histogram(scores, dtype, shift, bits << DIGIT), largest_first, rank)
         bits = (bits << DIGIT) + digit
     return Threshold(float(torch.tensor(bits, dtype=_integer(dtype)).view(dtype)), rank, equal, dtype)
 
@@ -75,20 +75,20 @@ def _histogram(scores: list[Tensor], dtype: torch.dtype, shift: int, start: int)
         for chunk in chunks(score, dtype):
             bits = (chunk + 0.0).view(_integer(dtype))  # -0.0 and 0.0 are one value
             if start != -HALF:  # the first digits leave none out
-                bits = _between(bits, low, high)
+                bits = _in_range(bits, low, high)
             counts[score.device].index_add_(0, (bits >> shift).sub_(start), one[score.device].expand(len(bits)))
     return torch.stack([count.cpu() for count in counts.values()]).sum(0)
 
 
-def _between(bits: Tensor, low: int, high: int) -> Tensor:
-    """Those of the integers that lie in [low, high]."""
+def _in_range(bits: Tensor, low: int, high: int) -> Tensor:
+    """The integers that lie in [low, high]."""
     if bits.device.type != "cpu":
         return bits[(bits >= low) & (bits <= high)]
     array = bits.numpy()  # it picks out a few of many in a quarter of torch's time
     return torch.from_numpy(array[(array >= low) & (array <= high)])
 
 
-def _holding(counts: Tensor, largest_first: Tensor, rank: int) -> tuple[int, int, int]:
+def _digit_of_rank(counts: Tensor, largest_first: Tensor, rank: int) -> tuple[int, int, int]:
     """The digit of the `rank`-th score from the top, its rank among the scores with that digit, and their number."""
     from_top = counts[largest_first].cumsum(0)
     place = int(torch.searchsorted(from_top, rank))

@@ -55,9 +55,9 @@ def keep_largest(score: Tensor, count: int) -> Tensor:
 
 
 def keep_largest_in_rows(score: Tensor, count: int) -> Tensor:
-    """As `keep_largest`, each row (the first dimension) for itself: `count` is shared evenly, earlier rows get the rest.
+    """A bool tensor that is True at the largest values of each row (the first dimension), `count` in all.
 
-    A vector is one row.
+    `count` is shared evenly among the rows, earlier rows get the remainder. A vector is one row.
     """
     if score.ndim < 2:
         return keep_largest(score, count)

@@ -23,7 +23,7 @@ ELEMENTWISE = {
 
 
 def elementwise(name: str) -> str:
-    """torch's name of an optimiser that is typed in any case. Raises ConfigError for one that mixes weights, or is unknown."""
+    """torch's name of an elementwise optimiser typed in any case. Raises ConfigError for an unknown or non-elementwise one."""
     by_name = {known.lower(): known for known in sorted(ELEMENTWISE)}
     if name.lower() in by_name:
         return by_name[name.lower()]
@@ -64,7 +64,7 @@ class SurvivorOptimizer:
 
     @property
     def parameters(self) -> Iterable[nn.Parameter]:
-        """What the optimiser holds, with gradients once a backward pass has run: for clipping."""
+        """The parameters that the optimiser holds, for gradient clipping; they have gradients after a backward pass."""
         return [p for group in self.inner.param_groups for p in group["params"]]
 
     def step(self) -> None:
@@ -74,16 +74,16 @@ class SurvivorOptimizer:
             part.scatter()
 
     def gather(self) -> None:
-        """Take the survivors' values from the model, after it has been given others."""
+        """Copy the survivors' values from the model, after its weights were overwritten."""
         for part in self._pruned:
             part.gather()
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Set all gradients to None."""
         self.inner.zero_grad(set_to_none=True)
 
     def close(self) -> None:
-        """Give the model's parameters back to plain autograd."""
+        """Remove the gradient hooks from the model's parameters."""
         for part in self._pruned:
             part.hook.remove()
 
@@ -99,26 +99,26 @@ class _Survivors:
 
     def __init__(self, parameter: nn.Parameter, keep: Tensor):
         self._parameter = parameter
-        self._places = keep.to(parameter.device).reshape(-1).nonzero().squeeze(1)
-        self.values = nn.Parameter(parameter.detach().reshape(-1)[self._places])
+        self._indices = keep.to(parameter.device).reshape(-1).nonzero().squeeze(1)
+        self.values = nn.Parameter(parameter.detach().reshape(-1)[self._indices])
         parameter.grad = None  # one from before would join the first to be gathered
         self.hook = parameter.register_post_accumulate_grad_hook(self._gather)
 
     def _gather(self, parameter: Tensor) -> None:
         assert parameter.grad is not None
-        gradient = parameter.grad.take(self._places)
+        gradient = parameter.grad.take(self._indices)
         parameter.grad = None
         self.values.grad = gradient if self.values.grad is None else self.values.grad.add_(gradient)
 
     def gather(self) -> None:
-        """Take the values from their places in the tensor."""
+        """Copy the surviving values from the tensor."""
         with torch.no_grad():
-            self.values.copy_(self._parameter.detach().reshape(-1)[self._places])
+            self.values.copy_(self._parameter.detach().reshape(-1)[self._indices])
 
     def scatter(self) -> None:
-        """Write the values back to their places in the tensor, and to no other."""
+        """Write the surviving values back into the tensor; removed weights stay zero."""
         with torch.no_grad():
             flat = self._parameter.data.reshape(-1)  # a view, or a copy where the layout is not contiguous
-            flat.scatter_(0, self._places, self.values)
+            flat.scatter_(0, self._indices, self.values)
             if flat.data_ptr() != self._parameter.data_ptr():
                 self._parameter.copy_(flat.view_as(self._parameter))

@@ -1,4 +1,4 @@
-"""ModelCard: what a file says of its model, so that it can be built again and be given the images that it knows."""
+"""ModelCard: the metadata of a model file, from which the model is built again and its input prepared."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class ModelCard(JsonFields):
 
     @classmethod
     def of(cls, model: Model, class_names: list[str]) -> ModelCard:
-        """The card of a model that tells these classes apart."""
+        """The card of a model with these classes."""
         options = asdict(model) | untrained(model)
-        seen = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(model.input).items()}
-        return cls(model={"name": model.name, **options}, classes=len(class_names), class_names=class_names, input=seen)
+        input = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(model.input).items()}
+        return cls(
+            model={"name": model.name, **options}, classes=len(class_names), class_names=class_names, input=input
+        )
 
     def build(self) -> nn.Module:
         """The module, randomly initialised. Raises WeightsError where this prune-cli has no such model."""

@@ -1,4 +1,4 @@
-"""The door to all models."""
+"""The registry of models, and the protocol that models follow."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Model(Protocol):
 
     @property
     def title(self) -> str:
-        """How tables write the model."""
+        """The model's name in tables."""
         ...
 
     @property
     def input(self) -> ImageInput | ClipInput:
-        """What its images look like, or that it sees clips."""
+        """The size and normalisation of the model's images, or ClipInput for a model of clips."""
         ...
 
     def build(self, num_classes: int) -> nn.Module:
@@ -57,7 +57,7 @@ class Model(Protocol):
 
 
 def untrained(model: Model) -> Options:
-    """The options to change for the same model with random weights, its images prepared as they are now."""
+    """The options to change for a model with random weights instead, its images prepared as before."""
     same = getattr(model, "canonical", model)
     values = {option.name: getattr(same, option.name) for option in fields(model)}
     return {name: value for name, value in values.items() if value != getattr(model, name)} | {"weights": "random"}

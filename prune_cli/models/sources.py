@@ -32,7 +32,7 @@ class Weights:
 
     @property
     def name(self) -> str:
-        """As `model.weights` is typed: packaged, packaged:600, hub, hub:TAG, random; `file` for any file."""
+        """The weights' name, as `model.weights` is typed: packaged, packaged:600, hub, hub:TAG, random; `file` for any file."""
         return f"{self.source}:{self.variant}" if self.variant else self.source
 
 
@@ -66,18 +66,18 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
 
 
 def confirm(weights: Weights) -> None:
-    """Read again what may have been known of the file without reading it. Raises PruneCliError where it is another."""
+    """Hash the weights file again, whose sha256 may have been cached. Raises PruneCliError where the file has changed."""
     if weights.path is not None and weights.sha256 is not None:
         confirm_sha256(weights.path, weights.sha256)
 
 
 def packaged_file(name: str, variant: str = "") -> Path:
-    """Where the packaged weights of a model are, there or not; `variant` is what follows the colon."""
+    """The path of a model's packaged weights, which need not exist. variant: the text after `packaged:`."""
     return PACKAGED / f"{name}{'.' if variant else ''}{variant}.safetensors"
 
 
 def origin(model: Model, weights: Weights) -> str:
-    """What the weights have learnt from, in two words: the images of packaged ones, timm's tag, or the file's name."""
+    """The origin of the weights in two words: the images of packaged ones, timm's tag, or the file's name."""
     if weights.path is None and weights.source == "random":
         return "from scratch"
     if weights.source == "hub":

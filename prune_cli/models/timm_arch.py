@@ -51,14 +51,14 @@ class TimmArch:
 
     @property
     def input(self) -> ImageInput:
-        """What its images look like: as in pre-training, but for an `image_size` that was given."""
+        """The input of pre-training, with `image_size` in place of its height and width where that is given."""
         own = self.pretrained_input
         return own if self.image_size is None else replace(own, height=self.image_size, width=self.image_size)
 
     @property
     def canonical(self) -> TimmArch:
-        """This model by the options that a run is called by: no `image_size` that is the pre-trained one, and the tag of
-        `weights=hub:TAG` in `arch` where images are prepared otherwise for it."""
+        """The model that the run's hash is made from: without an `image_size` that equals the pre-trained one, and with the
+        tag of `weights=hub:TAG` in `arch` where that tag prepares images otherwise."""
         same = replace(self, image_size=None) if self.input == self.pretrained_input else self
         return same if replace(same, weights="hub").input == same.input else replace(same, arch=same._tagged)
 
@@ -73,7 +73,9 @@ class TimmArch:
         """The module, randomly initialised."""
         import timm
 
-        return self._sized(timm.create_model(self._tagged, pretrained=False, num_classes=num_classes, **self._size()))
+        return self._checked_patches(
+            timm.create_model(self._tagged, pretrained=False, num_classes=num_classes, **self._size())
+        )
 
     def build_pretrained(self, num_classes: int, path: Path) -> nn.Module:
         """The module with timm's pre-trained weights from their file; timm translates keys and fits the input."""
@@ -81,7 +83,9 @@ class TimmArch:
 
         source = {"file": str(path)}
         options: Options = {"pretrained_cfg_overlay": source, **self._size()}
-        return self._sized(timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options))
+        return self._checked_patches(
+            timm.create_model(self._tagged, pretrained=True, num_classes=num_classes, **options)
+        )
 
     @property
     def hub_id(self) -> str:
@@ -104,12 +108,12 @@ class TimmArch:
 
     @property
     def _tagged(self) -> str:
-        """The architecture with the tag that `weights=hub:TAG` names, else as it was given."""
+        """`arch` with the tag of `weights=hub:TAG`, else `arch` unchanged."""
         source, _, tag = self.weights.partition(":")
         return f"{self._base}.{tag}" if source == "hub" and tag else self.arch
 
-    def _sized(self, module: nn.Module) -> nn.Module:
-        """The module, unless patches would leave a part of its images out. Raises ConfigError."""
+    def _checked_patches(self, module: nn.Module) -> nn.Module:
+        """The module itself. Raises ConfigError where `image_size` is no multiple of its patch size."""
         from timm.layers import PatchEmbed
 
         for layer in module.modules():
@@ -119,7 +123,7 @@ class TimmArch:
         return module
 
     def _size(self) -> Options:
-        """What timm must know of the input: nothing where the weights take images of any size."""
+        """timm's option for the input size; empty where the architecture takes images of any size."""
         fixed = self.image_size is not None and self._pretrained_config().fixed_input_size
         return {"img_size": self.input.height} if fixed else {}
 

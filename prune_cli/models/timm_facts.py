@@ -1,4 +1,4 @@
-"""What timm knows of an architecture, kept (runs/facts.py) so that a plan need not import timm to ask."""
+"""Facts about timm architectures, cached (runs/facts.py) so that a plan need not import timm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KIND = "timm"
 
 @dataclass(frozen=True)
 class PretrainedConfig:
-    """What timm says of pre-trained weights: how their images are prepared and where they are.
+    """timm's configuration of pre-trained weights: how their images are prepared, and their repository on the hub.
 
     input_size: channels, height, width [pixels]. fixed_input_size: whether the model is built for that size.
     """
@@ -26,12 +26,12 @@ class PretrainedConfig:
 
 
 def tagged_names(base: str) -> list[str] | None:
-    """BASE.TAG of all of its pre-trained weights; None where timm has no such architecture."""
+    """The names ARCH.TAG of all pre-trained weights of an architecture; None where timm has no such architecture."""
     return facts.known(KIND, {"names": base}, lambda: {"names": _tagged_names(base)})["names"]
 
 
 def pretrained_config(name: str) -> PretrainedConfig | None:
-    """That of an architecture with the tag of weights, or with timm's own choice of them; None where timm has none."""
+    """The configuration of ARCH.TAG, or of an architecture with timm's default tag; None where timm has none."""
     found = facts.known(KIND, {"config": name}, lambda: {"config": _config(name)})["config"]
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""How pre-trained weights come into a model with a fresh head."""
+"""Loading pre-trained weights into a model with a fresh head."""
 
 from __future__ import annotations
 
@@ -67,23 +67,23 @@ class StateOutline:
 
     @classmethod
     def of(cls, module: nn.Module) -> StateOutline:
-        """That of a module, which may be on the meta device."""
+        """The outline of a module, which may be on the meta device."""
         return cls(_shapes_of(module.state_dict()), frozenset(classifier_names(module)))
 
     def to_json(self) -> JsonObject:
-        """As values of JSON."""
+        """The outline as a JSON object."""
         return {"shapes": self.shapes, "head": sorted(self.head)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StateOutline:
-        """What `to_json` gave."""
+        """The outline that a JSON object from `to_json` holds."""
         return cls({name: tuple(shape) for name, shape in value["shapes"].items()}, frozenset(value["head"]))
 
 
 def check(state: StateOutline, weights: Weights) -> None:
     """Raise WeightsError unless the file fits, by names and shapes alone."""
     if weights.path is not None and weights.source != "hub":
-        _fitting(state, _shapes(weights.path), weights.path, weights.head)
+        _check_keys(state, _shapes(weights.path), weights.path, weights.head)
 
 
 def restore(module: nn.Module, path: Path) -> None:
@@ -95,7 +95,7 @@ def restore(module: nn.Module, path: Path) -> None:
 
 def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise WeightsError unless the tensors are all that the module, which may be on the meta device, has."""
-    _fitting(StateOutline.of(module), _shapes_of(tensors), path, True)
+    _check_keys(StateOutline.of(module), _shapes_of(tensors), path, True)
 
 
 def _shapes(path: Path) -> dict[str, Shape]:
@@ -114,7 +114,7 @@ def _shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(t.shape) for name, t in tensors.items()}
 
 
-def _fitting(state: StateOutline, given: Mapping[str, Shape], path: Path, head: bool) -> set[str]:
+def _check_keys(state: StateOutline, given: Mapping[str, Shape], path: Path, head: bool) -> set[str]:
     """The names to load, those of the head only where it is wanted. Raises WeightsError that says which names do not fit."""
     skipped = set() if head else state.head
     wanted = {name: shape for name, shape in state.shapes.items() if _layer(name) not in skipped}
@@ -125,7 +125,7 @@ def _fitting(state: StateOutline, given: Mapping[str, Shape], path: Path, head: 
         "of another shape": {n for n in wanted.keys() & offered.keys() if wanted[n] != offered[n]},
     }
     if any(problems.values()):
-        found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
+        found = "; ".join(f"{len(names)} {kind}: {_some_names(names)}" for kind, names in problems.items() if names)
         raise WeightsError(f"these weights are of another model ({found})", str(path), "model=… that fits them")
     return set(offered)
 
@@ -134,7 +134,7 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _some(names: Iterable[str]) -> str:
+def _some_names(names: Iterable[str]) -> str:
     names = sorted(names)
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
@@ -164,13 +164,15 @@ def _state_dict(loaded: Any) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(name, str) and _plain(t) for name, t in loaded.items()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and _is_plain_tensor(t) for name, t in loaded.items()
+    ):
         raise ValueError("no dictionary of tensors in it")
     return loaded
 
 
-def _plain(found: Any) -> bool:
-    """Whether it is a tensor with all of its values in memory: not sparse, nested, quantised or on the meta device."""
+def _is_plain_tensor(found: Any) -> bool:
+    """Whether an object is a tensor with all values in memory: not sparse, nested, quantised or on the meta device."""
     return (
         isinstance(found, Tensor)
         and found.layout == torch.strided
@@ -191,6 +193,6 @@ def _module(model: Model, weights: Weights, num_classes: int) -> nn.Module:
                 f"these weights do not fit the model: {reason}", str(weights.path), "another model.image_size"
             ) from None
     module, tensors = model.build(num_classes), read(weights.path)
-    names = _fitting(StateOutline.of(module), _shapes_of(tensors), weights.path, weights.head)
+    names = _check_keys(StateOutline.of(module), _shapes_of(tensors), weights.path, weights.head)
     module.load_state_dict({name: tensors[name] for name in names}, strict=False)
     return module

@@ -56,7 +56,7 @@ def _idle(settings: Settings) -> dict[str, str]:
     """The options that change nothing beside the others, by their dotted keys, each with the reason."""
     scorer = settings.scorer
     idle = {f"recipe.{option}": reason for option, reason in settings.recipe.idle.items()}
-    idle |= {f"scorer.{option}": reason for option, reason in getattr(scorer, "idle", {}).items()}
+    idle |= {f"scorer.{option}": reason for option, reason in scorer.idle.items()}
     of_scoring = [f"scoring.{option.name}" for option in fields(Scoring)]
     if not scorer.sees_data:
         idle |= dict.fromkeys(of_scoring, f"scorer={scorer.name} looks at no data")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prune_cli.common.lazy import nn
 from prune_cli.scorers.registry import Batches, Parameters, scorers
-from prune_cli.scorers.unit_scorer import CLIPS, Measured, UnitScorer, observe
+from prune_cli.scorers.unit_scorer import CLIPS, Measured, UnitScorer, record_hidden_states
 
 
 @scorers.register("activation_variance")
@@ -20,6 +20,6 @@ class ActivationVariance(UnitScorer):
     scoring_batches = CLIPS
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the variances (U,)."""
-        seen = observe(model, batches, parameters)
-        return {name: {"value": h.double().flatten(0, 1).var(0)} for name, h in seen.hidden.items()}
+        """The variance of each unit of each layer, `value` (U,)."""
+        states = record_hidden_states(model, batches, parameters)
+        return {name: {"value": h.double().flatten(0, 1).var(0)} for name, h in states.hidden.items()}

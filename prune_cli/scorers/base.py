@@ -1,4 +1,4 @@
-"""Scorer: what every scorer promises, and what one may declare about itself beyond the call."""
+"""Scorer: the base class of scorers, with the attributes that one may declare beside the call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prune_cli.common.lazy import Tensor, nn
 Batches = Iterable[tuple[Tensor, Tensor]]
 Parameters = Mapping[str, "nn.Parameter"]
 Scores = dict[str, Tensor]
-Measured = dict[str, Tensor]  # what was measured of each unit, (U,) each; `value` is what ranks
+Measured = dict[str, Tensor]  # measurements of the units of a layer by name, (U,) each; units are ranked by `value`
 
 
 class Scorer(ABC):
@@ -25,16 +25,16 @@ class Scorer(ABC):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     name: ClassVar[str]
     title: ClassVar[str]  # how tables write the method
-    scores: ClassVar[tuple[str, ...]] = ("weights",)  # what it can score: weights, units or both
-    sees_data: ClassVar[bool] = True  # False: of the batches it reads the shape of an image, and nothing else
-    scoring_batches: ClassVar[int] = 1  # how many batches it wants where `scoring.batches` does not say
-    rounds: int = 1  # how many times it scores for one mask, each time what the round before left
+    scores: ClassVar[tuple[str, ...]] = ("weights",)  # the targets that the scorer can score: weights, units or both
+    sees_data: ClassVar[bool] = True  # False: the scorer reads the shape of an image from the batches, and no values
+    scoring_batches: ClassVar[int] = 1  # number of batches to score on where `scoring.batches` is null
+    rounds: int = 1  # number of scorings for one mask; each round scores the model that the previous round has pruned
     allows_regrowth: ClassVar[bool] = (
-        False  # with rounds: all weights compete in each, and their first values are handed over
+        False  # with rounds: pruned weights compete again in each round, and the call gets their original values
     )
-    measures_units: ClassVar[bool] = False  # `measures` says what was measured of each unit
-    keep: str = "high"  # of what measures units: whether those with low or with high values stay
-    version: ClassVar[int] = 1  # goes up when the same options begin to mean other numbers
+    measures_units: ClassVar[bool] = False  # whether `measures` is implemented
+    keep: str = "high"  # with measures_units: whether units with low or with high values are kept
+    version: ClassVar[int] = 1  # raised when the options of old runs begin to mean other numbers
 
     @abstractmethod
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
@@ -49,26 +49,31 @@ class Scorer(ABC):
     def terms(
         self, model: nn.Module, batches: Batches, parameters: Parameters
     ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """The terms of a score that is a sum, tensor by tensor, by their names; of any other score the score itself."""
+        """Yield (parameter name, {term name: tensor}); a score that is no sum has one term, `score`."""
         yield from ((name, {"score": score}) for name, score in self(model, batches, parameters).items())
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer what was measured of its units, where `measures_units`."""
+        """The measurements of the units of each layer, by layer. Implemented where `measures_units` is True."""
         raise NotImplementedError(f"{self.name} measures no units")
 
     @property
     def frames(self) -> int:
-        """Frames that a clip must have."""
+        """The least number of frames of a clip that can be scored."""
         return 1
 
     @property
     def label_must_change(self) -> bool:
-        """Whether nothing can be measured with one label a clip."""
+        """Whether scoring needs clips whose label changes."""
         return False
+
+    @property
+    def idle(self) -> Mapping[str, str]:
+        """The options that have no effect beside the values of the others: option -> reason."""
+        return {}
 
 
 def with_defaults(cls: type) -> type:
-    """The class itself; one that does not inherit from Scorer is given each attribute of Scorer that it does not have."""
+    """Give a class that does not inherit from Scorer each attribute of Scorer that it lacks, and return the class."""
     options = {field.name for field in fields(cls)}
     for name, default in vars(Scorer).items():
         if not (name.startswith("_") or name in options or hasattr(cls, name)):
@@ -77,5 +82,5 @@ def with_defaults(cls: type) -> type:
 
 
 def repeatable(batches: Batches) -> Batches:
-    """The batches, to be gone through several times: those of an iterator, which ends after one pass, as a list."""
+    """Batches that can be iterated several times: an iterator, which ends after one pass, becomes a list."""
     return list(batches) if isinstance(batches, Iterator) else batches

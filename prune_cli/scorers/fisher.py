@@ -60,7 +60,7 @@ class Fisher(Scorer):
 
 
 def _add_squares(total: Scores, model: nn.Module, x: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
-    """Add each sample's squared gradient to `total`; returns the losses."""
+    """Add each sample's squared gradient to `total`, in place. Returns the loss of each sample, (B,)."""
     keys = names_in(model, parameters)
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:

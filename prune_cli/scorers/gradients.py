@@ -1,4 +1,4 @@
-"""The derivatives that scorers share: mean gradient of the cross-entropy, and the Hessian times a vector."""
+"""Derivatives for scorers: the mean gradient of the cross-entropy, and Hessian-vector products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Gradients = dict[str, Tensor]
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Measure a model in eval mode, then leave every module in the mode that it had."""
+    """Put a model in eval mode inside this context; afterwards each module has the mode that it had."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -26,7 +26,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def eval_mode_with_grad(model: nn.Module, parameters: Parameters) -> Iterator[None]:
-    """Measure a model in eval mode with gradients for `parameters` alone, then leave it as it was."""
+    """Put a model in eval mode with gradients for `parameters` alone inside this context; restore both afterwards."""
     wanted = {p: p.requires_grad for p in model.parameters()}
     chosen = set(parameters.values())
     for parameter in wanted:
@@ -40,36 +40,36 @@ def eval_mode_with_grad(model: nn.Module, parameters: Parameters) -> Iterator[No
 
 
 def _differentiable(model: nn.Module) -> AbstractContextManager[None]:
-    """Recurrent layers by torch's own kernels: those of cuDNN have no backward pass in eval mode, and no second one."""
+    """A context without cuDNN for recurrent models: its kernels have no backward pass in eval mode, and no double backward."""
     return torch.backends.cudnn.flags(enabled=False) if is_recurrent(model) else nullcontext()
 
 
 def math_attention() -> AbstractContextManager[None]:
-    """Meanwhile attention by its plain formula: the fused kernels have no double backward on the CPU."""
+    """A context in which attention uses torch's math backend: fused kernels have no double backward on the CPU."""
     return nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH)
 
 
 def is_recurrent(model: nn.Module) -> bool:
-    """Whether it has a layer of torch's recurrent kernels."""
+    """Whether the model has a recurrent layer (RNN, LSTM, GRU)."""
     return any(isinstance(layer, nn.RNNBase) for layer in model.modules())
 
 
 def mean_gradients(model: nn.Module, batches: Batches, parameters: Parameters, temperature: float = 1.0) -> Gradients:
     """∂L/∂θ, L the mean over all samples (of clips: over all frames) of the cross-entropy of logits / temperature."""
-    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered:
+    with eval_mode_with_grad(model, parameters), _accumulated(parameters) as accumulated:
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 _loss(model, x, y, temperature).backward(inputs=list(parameters.values()))
-            gathered.samples += y.numel()
-    return gathered.mean
+            accumulated.samples += y.numel()
+    return accumulated.mean
 
 
 def hessian_vector_products(
     model: nn.Module, batches: Batches, parameters: Parameters, vectors: Gradients, temperature: float = 1.0
 ) -> Gradients:
-    """H v, H the second derivative of that same L among `parameters`, by a second backward pass."""
+    """H v for the vectors v, H the Hessian of the mean cross-entropy of logits / temperature, by a second backward pass."""
     weights, v = list(parameters.values()), [vectors[name] for name in parameters]
-    with eval_mode_with_grad(model, parameters), _gathered(parameters) as gathered, math_attention():
+    with eval_mode_with_grad(model, parameters), _accumulated(parameters) as accumulated, math_attention():
         for number, (x, y) in enumerate(batches):
             with numbered(number):
                 loss = _loss(model, x, y, temperature)
@@ -77,8 +77,8 @@ def hessian_vector_products(
             curved = [(slope, of) for slope, of in zip(slopes, v, strict=True) if slope.requires_grad]
             if curved:
                 torch.autograd.backward([slope for slope, _ in curved], [of for _, of in curved], inputs=weights)
-            gathered.samples += y.numel()
-    return gathered.mean
+            accumulated.samples += y.numel()
+    return accumulated.mean
 
 
 def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
@@ -94,20 +94,20 @@ def in_parts(model: nn.Module, batches: Batches, mib: int) -> Batches:
 
 
 def names_in(model: nn.Module, parameters: Parameters) -> dict[str, str]:
-    """What the model itself calls each of these parameters."""
+    """The model's own name of each of these parameters, by the name in `parameters`."""
     own = {id(p): name for name, p in model.named_parameters()}
     return {name: own[id(p)] for name, p in parameters.items()}
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Raise NumericalError unless all of these values, called `what`, are finite."""
+    """Raise NumericalError unless all values are finite. what: their name in the message."""
     if not torch.isfinite(values).all():
         raise NumericalError(f"the {what} is {values.sum().item()} while scoring")
 
 
 @contextmanager
 def numbered(number: int) -> Iterator[None]:
-    """Let a NumericalError say in which batch it arose; number: from 0, shown from 1."""
+    """Inside this context add the number of the scoring batch to a NumericalError. number: from 0, shown from 1."""
     try:
         yield
     except NumericalError as error:
@@ -115,7 +115,7 @@ def numbered(number: int) -> Iterator[None]:
 
 
 def _loss(model: nn.Module, x: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """The sum over the samples; what is gathered is divided by their number at the end."""
+    """The cross-entropy of logits / temperature, summed over the samples. Raises NumericalError where it is not finite."""
     loss = F.cross_entropy(model(x) / temperature, y, reduction="sum")
     check_finite(loss, "loss")
     return loss
@@ -139,8 +139,8 @@ def _saved_bytes(model: nn.Module, x: Tensor) -> int:
     return found
 
 
-class _Gathered:
-    """The sums that stand in .grad after the backward passes over `samples` samples, then their mean."""
+class _Accumulated:
+    """Gradients accumulated over `samples` samples. mean: their mean by parameter name, filled at the end of the context."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -148,19 +148,19 @@ class _Gathered:
 
 
 @contextmanager
-def _gathered(parameters: Parameters) -> Iterator[_Gathered]:
-    """Let gradients gather in .grad, one tensor a name whatever the number of batches; then put back what stood there."""
+def _accumulated(parameters: Parameters) -> Iterator[_Accumulated]:
+    """Accumulate gradients in .grad inside this context, then divide by the samples and restore the previous .grad."""
     before = {name: p.grad for name, p in parameters.items()}
-    gathered = _Gathered()
+    accumulated = _Accumulated()
     for parameter in parameters.values():
         parameter.grad = None
     try:
-        yield gathered
-        if not gathered.samples:
+        yield accumulated
+        if not accumulated.samples:
             raise ValueError("scores need at least one batch")
         for name, p in parameters.items():
-            gathered.mean[name] = torch.zeros_like(p) if p.grad is None else p.grad.div_(gathered.samples)
-            gathered.mean[name] = gathered.mean[name].detach()
+            accumulated.mean[name] = torch.zeros_like(p) if p.grad is None else p.grad.div_(accumulated.samples)
+            accumulated.mean[name] = accumulated.mean[name].detach()
     finally:
         for name, p in parameters.items():
             p.grad = before[name]

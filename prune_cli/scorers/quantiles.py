@@ -1,4 +1,4 @@
-"""How the scores of each tensor are spread: layers.csv of a scoring run."""
+"""Mean and quantiles of the scores of each tensor: layers.csv of a scoring run."""
 
 from __future__ import annotations
 

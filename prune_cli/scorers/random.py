@@ -1,4 +1,4 @@
-"""random: U(0, 1), the reference that a method has to beat; of weights and of units."""
+"""random: U(0, 1) for weights and units, the reference that a method has to beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door to all scorers."""
+"""The registry of scorers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ScorerRegistry(Registry[Scorer]):
     """Registered scorers, each with every attribute that Scorer declares."""
 
     def register(self, name: str) -> Callable[[type], type]:
-        """Class decorator: see Registry.register; a class that does not inherit from Scorer is given its defaults."""
+        """Class decorator: register a dataclass under `name`, with the defaults of Scorer where it does not inherit them."""
         add = super().register(name)
         return lambda cls: add(with_defaults(cls) if is_dataclass(cls) else cls)
 

@@ -49,7 +49,7 @@ class SnipMagnitude(Scorer):
 
 
 def sum_terms(terms: dict[str, Tensor]) -> Tensor:
-    """The score from its terms; overwrites the first of them."""
+    """The sum of the terms of a score, computed in place in the first term."""
     first, *others = terms.values()
     for other in others:
         first.add_(other)

@@ -1,6 +1,6 @@
-"""What scorers of units share: the hidden states of a recurrent layer over time, and which way round they rank.
+"""Base classes of scorers of units, and the hidden states of a recurrent layer over time that they measure.
 
-UnitScorer is the base of all of them, InformationScorer of those that hold the states against a source.
+UnitScorer is the base of all of them, InformationScorer of those that relate the states to a source (label or output).
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class UnitScorer(Scorer):
         return ranked(self.measures(model, batches, parameters), self.keep)
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the values (U,), and what stands beside them; on the CPU, whatever device the model is on."""
+        """The measurements of the units of each layer: `value` and possibly others, (U,) each, on the CPU."""
         raise NotImplementedError
 
 
 class InformationScorer(UnitScorer):
-    """Measures binned hidden states against a source. Its dataclass declares these options, in an order of its own."""
+    """Measures the information between binned hidden states and a source. Subclasses declare these options as fields."""
 
     source: str
     bins: int
@@ -56,7 +56,7 @@ class InformationScorer(UnitScorer):
 
     scoring_batches = CLIPS
     version: ClassVar[int] = 2  # 1: the source was the label unless asked otherwise
-    least: ClassVar[Mapping[str, int]] = {"bins": 2, "surrogates": 0}  # of an option
+    least: ClassVar[Mapping[str, int]] = {"bins": 2, "surrogates": 0}  # option -> its smallest value
 
     def __post_init__(self) -> None:
         check_choices(
@@ -72,29 +72,29 @@ class InformationScorer(UnitScorer):
 
     @property
     def canonical(self) -> InformationScorer:
-        """The scorer that a run is called by: which surrogates does not count where none is drawn."""
+        """The scorer that the run's hash is made from: without surrogates their kind is set to the default."""
         return self if self.surrogates else replace(self, surrogate_kind=SURROGATE_KINDS[0])  # type: ignore[call-arg]
 
     @property
-    def idle(self) -> dict[str, str]:
-        """The options that change nothing beside the others, each with the reason."""
+    def idle(self) -> Mapping[str, str]:
+        """The options that have no effect beside the values of the others: option -> reason."""
         return {} if self.surrogates else {"surrogate_kind": "no surrogate is drawn with scorer.surrogates=0"}
 
     @property
     def label_must_change(self) -> bool:
-        """Whether nothing can be measured with one label a clip."""
+        """Whether scoring needs clips whose label changes: a label shifted in time must differ from itself."""
         return self.source == "label" and self.surrogates > 0 and self.surrogate_kind == "shift"
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:
-        """Of each layer the values (U,), and where surrogates are drawn what `_measured` sets beside them.
+        """The measurements of the units of each layer, (U,) each: `value`, and with surrogates those of `_measured`.
 
-        Raises ConfigError where every unit measures 0: the source or the target never changes.
+        Raises ConfigError where every unit measures 0, because the source or the units never change.
         """
         keep = partial(small_bins, bins=self.bins) if self.binning == "equal" else None
-        seen = observe(model, batches, parameters, keep)
-        source = source_series(seen, self.source, self.bins)
-        units = {name: h if keep else quantile_bins(h, self.bins) for name, h in seen.hidden.items()}
-        del seen
+        states = record_hidden_states(model, batches, parameters, keep)
+        source = source_series(states, self.source, self.bins)
+        units = {name: h if keep else quantile_bins(h, self.bins) for name, h in states.hidden.items()}
+        del states
         found = {name: self._measured(source, unit) for name, unit in units.items()}
         if not any(bool(each.get("uncorrected", each["value"]).any()) for each in found.values()):
             what = (
@@ -113,29 +113,33 @@ class InformationScorer(UnitScorer):
         return {"value": found.corrected, **beside, "p": found.p, "p_adjusted": found.p_adjusted}
 
     def _information(self, source: Tensor, unit: Tensor) -> Tensor:
-        """Of a source (C, T) and binned units (C, T, U): nats, (U,)."""
+        """The information between a source (C, T) and binned units (C, T, U), in nats, (U,)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Over clips C, frames T and units U: hidden_CTU of each layer by name, or what was kept of it; labels_CT, and
-    correct_CT, the probability that the model gives to the label."""
+class HiddenStates:
+    """A model's states over clips C, frames T and units U.
+
+    hidden: hidden_CTU of each layer by name, reduced elementwise where a reduction was given. labels_CT: the labels.
+    correct_CT: the probability that the model gives to the label.
+    """
 
     hidden: dict[str, Tensor]
     labels_CT: Tensor
     correct_CT: Tensor
 
 
-def observe(
+def record_hidden_states(
     model: nn.Module,
     batches: Batches,
     layers: Mapping[str, object],
     reduce: Callable[[Tensor], Tensor] | None = None,
-) -> Seen:
-    """Run the model over all batches, in eval mode. reduce: what to keep of the hidden states of a batch, elementwise.
+) -> HiddenStates:
+    """Run the model in eval mode over all batches and return the hidden states of these recurrent layers.
 
-    Raises ConfigError for a name of no recurrent layer.
+    reduce: an elementwise function applied to the hidden states of each batch before they are kept. Raises ConfigError
+    for a layer that is not recurrent, ValueError without batches.
     """
     hidden: dict[str, list[Tensor]] = {name: [] for name in layers}
     labels, correct = [], []
@@ -156,11 +160,13 @@ def observe(
             labels.append(y.cpu())
     if not labels:
         raise ValueError("scores need at least one batch")
-    return Seen({name: torch.cat(found) for name, found in hidden.items()}, torch.cat(labels), torch.cat(correct))
+    return HiddenStates(
+        {name: torch.cat(found) for name, found in hidden.items()}, torch.cat(labels), torch.cat(correct)
+    )
 
 
 def recurrent(model: nn.Module, name: str) -> nn.RNNBase:
-    """The recurrent layer of this name. Raises ConfigError."""
+    """The recurrent layer of this name. Raises ConfigError where there is no such layer."""
     found = dict(model.named_modules()).get(name)
     if not isinstance(found, nn.RNNBase):
         there = [key for key, layer in model.named_modules() if isinstance(layer, nn.RNNBase)]
@@ -169,7 +175,7 @@ def recurrent(model: nn.Module, name: str) -> nn.RNNBase:
 
 
 def check_choices(keep: str, **chosen: tuple[str, tuple[str, ...]]) -> None:
-    """Raise ConfigError for a value of `keep`, or of another option, that is none of those it knows."""
+    """Raise ConfigError where `keep` is not one of KEEPS, or another option is not one of its values."""
     for option, (value, known) in {"keep": (keep, KEEPS), **chosen}.items():
         if value not in known:
             raise ConfigError(
@@ -178,15 +184,15 @@ def check_choices(keep: str, **chosen: tuple[str, tuple[str, ...]]) -> None:
 
 
 def ranked(measured: Mapping[str, Measured], keep: str) -> Scores:
-    """Scores, higher = keep: the values, or their negatives where low ones are kept."""
+    """The scores of the units of each layer, higher = keep: the values, or their negatives for keep=low."""
     return {name: found["value"] if keep == "high" else -found["value"] for name, found in measured.items()}
 
 
 def small_bins(hidden: Tensor, bins: int) -> Tensor:
-    """Hidden states as numbers of bins of equal width on (-1, 1), in a byte each where that is enough."""
+    """Hidden states as indices of equal-width bins on (-1, 1), uint8 where that is enough."""
     return equal_bins(hidden, bins, -1, 1).to(torch.uint8 if bins <= 256 else torch.int32)
 
 
-def source_series(seen: Seen, source: str, bins: int) -> Tensor:
-    """The series that units are held against, int (C, T): the label, or the bin of its probability on (0, 1)."""
-    return seen.labels_CT if source == "label" else equal_bins(seen.correct_CT, bins, 0, 1)
+def source_series(states: HiddenStates, source: str, bins: int) -> Tensor:
+    """The source series, int (C, T): the label, or the index of the bin of its probability on (0, 1)."""
+    return states.labels_CT if source == "label" else equal_bins(states.correct_CT, bins, 0, 1)

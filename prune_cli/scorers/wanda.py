@@ -29,8 +29,8 @@ class Wanda(Scorer):
     def __call__(self, model: nn.Module, batches: Batches, parameters: Parameters) -> Scores:
         """Score the weights; higher = keep. Raises ConfigError for a weight of no Linear or Conv2d layer."""
         layers = {name: _owner(model, p, name) for name, p in parameters.items()}
-        seen = {name: _Seen() for name in layers}
-        hooks = [layer.register_forward_pre_hook(_watch(seen[name], layer)) for name, layer in layers.items()]
+        totals = {name: _InputSquares() for name in layers}
+        hooks = [layer.register_forward_pre_hook(_square_hook(totals[name], layer)) for name, layer in layers.items()]
         try:
             with eval_mode(model), torch.no_grad():
                 for number, (x, y) in enumerate(batches):
@@ -39,11 +39,11 @@ class Wanda(Scorer):
         finally:
             for hook in hooks:
                 hook.remove()
-        return {name: _score(name, layer, seen[name]) for name, layer in layers.items()}
+        return {name: _score(name, layer, totals[name]) for name, layer in layers.items()}
 
 
-class _Seen:
-    """The sum of squares of each input feature, and over how many tokens."""
+class _InputSquares:
+    """The sum of squares of each input feature of a layer, and the number of tokens summed over."""
 
     def __init__(self) -> None:
         self.squares: Tensor | None = None
@@ -58,11 +58,11 @@ def _owner(model: nn.Module, parameter: nn.Parameter, name: str) -> Layer:
     raise ConfigError("wanda scores weights of plain Linear and Conv2d layers alone", name, "another model.prunable")
 
 
-def _watch(seen: _Seen, layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+def _square_hook(total: _InputSquares, layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         squares, tokens = _squares(inputs[0].detach(), layer)
-        seen.squares = squares if seen.squares is None else seen.squares.add_(squares)
-        seen.tokens += tokens
+        total.squares = squares if total.squares is None else total.squares.add_(squares)
+        total.tokens += tokens
 
     return add
 
@@ -96,13 +96,13 @@ def _spans(layer: nn.Conv2d) -> list[int]:
 
 
 def _tap(x: Tensor, layer: nn.Conv2d, i: int, j: int, height: int, width: int) -> Tensor:
-    """The sum by channel of what the kernel's place (i, j) sees."""
+    """The sum over samples and positions, for each channel, of the inputs that kernel entry (i, j) multiplies."""
     top, left = i * layer.dilation[0], j * layer.dilation[1]
-    seen = x[:, :, top :: layer.stride[0], left :: layer.stride[1]][:, :, :height, :width]
-    return seen.sum((0, 2, 3))
+    inputs = x[:, :, top :: layer.stride[0], left :: layer.stride[1]][:, :, :height, :width]
+    return inputs.sum((0, 2, 3))
 
 
-def _score(name: str, layer: Layer, seen: _Seen) -> Tensor:
-    if seen.squares is None:
+def _score(name: str, layer: Layer, total: _InputSquares) -> Tensor:
+    if total.squares is None:
         raise ConfigError("this layer saw no input while scoring", name, "another model.prunable")
-    return layer.weight.detach().abs() * (seen.squares / seen.tokens).sqrt()
+    return layer.weight.detach().abs() * (total.squares / total.tokens).sqrt()

@@ -1,5 +1,5 @@
-"""weight_norm: the size of the weights that make a unit, as filters are judged by theirs (Li et al., "Pruning filters for
-efficient ConvNets", 2017)."""
+"""weight_norm: the norm of a unit's incoming weights, after the filter norms of Li et al., "Pruning filters for efficient
+ConvNets", 2017."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WeightNorm(UnitScorer):
     sees_data = False
 
     def measures(self, model: nn.Module, batches: Batches, parameters: Parameters) -> dict[str, Measured]:  # noqa: ARG002
-        """Of each layer the norms (U,)."""
+        """The norm of each unit of each layer, `value` (U,)."""
         return {name: {"value": _norms(recurrent(model, name))} for name in parameters}
 
 

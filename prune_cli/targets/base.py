@@ -1,6 +1,6 @@
-"""Target: one kind of thing that can be removed from a model. One file a kind; registry.py is the door to all of them.
+"""Target: one kind of thing that can be removed from a model. One file a kind, registered in registry.py.
 
-Tables know targets by their names, without torch: what needs it is imported inside the methods.
+Tables use the names of targets without torch, so methods that need torch import it themselves.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ Prunable = Iterable[str]  # patterns over parameter names, as `model.prunable` h
 
 
 class Target(ABC):
-    """What can be removed, how a mask of it becomes a mask of weights, and what fits it."""
+    """The base class of targets: what can be removed, how its mask becomes a mask of weights, and which options fit."""
 
     name: ClassVar[str]  # as `removal` and a run's record write it
-    noun: ClassVar[str]  # what several of it are called
-    title: ClassVar[str]  # the noun, and where there are several targets of that noun which one
-    scored: ClassVar[str]  # what a scorer has to score for it, one of Scorer.scores
-    automatic: ClassVar[bool] = False  # whether removal=auto may choose it
-    single_weights: ClassVar[bool] = False  # whether one of it is one weight
+    noun: ClassVar[str]  # the plural in messages and tables: weights, units, heads
+    title: ClassVar[str]  # the noun in tables, with the name where several targets have one noun
+    scored: ClassVar[str]  # what a scorer has to score for the target, one of Scorer.scores
+    automatic: ClassVar[bool] = False  # whether removal=auto may choose the target
+    single_weights: ClassVar[bool] = False  # whether the target is single weights
     recipe: ClassVar[str | None] = None  # the recipe that is implied where none is typed
-    no_smaller: ClassVar[str | None] = None  # why removal leaves no smaller model; None: it does
+    no_smaller: ClassVar[str | None] = None  # why `shrink` cannot make the model smaller; None: it can
 
     @abstractmethod
     def parameters(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
-        """What can be removed, by name, in the shapes of its mask. Raises ConfigError where the model has none."""
+        """The parameters whose entries can be removed, by name, in the shapes of the mask. Raises ConfigError where there are none."""
 
     def to_score(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
-        """What a scorer is handed: `parameters`, unless their scores follow from those of other tensors."""
+        """The parameters that a scorer is called with; the default is `parameters`."""
         return self.parameters(model, prunable)
 
     def scores(self, model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
-        """The scores of `parameters`, from a scorer's scores of `to_score`; higher = keep."""
+        """The scores of `parameters`, computed from a scorer's scores of `to_score`; higher = keep."""
         return dict(scores)
 
     @abstractmethod
     def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
-        """The weights that stay, True, where what `mask` keeps stays."""
+        """The mask of weights, True = keep, that follows from a mask of this target."""
 
     @abstractmethod
     def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
-        """The tensors in which removal sets zeros, by name: all of their weights where everything is removed."""
+        """The tensors in which removal sets zeros, by name."""
 
     def score_bytes(self, model: nn.Module, prunable: Prunable) -> int:
-        """Bytes of what is scored; the model may be on the meta device."""
+        """The size of the scores in bytes; the model may be on the meta device."""
         return sum(p.numel() * p.element_size() for p in self.to_score(model, prunable).values())
 
     def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
@@ -62,37 +62,37 @@ class Target(ABC):
         raise NotImplementedError(self.no_smaller)
 
     def sizes(self, mask: Mapping[str, Tensor]) -> dict[str, object]:
-        """What a smaller model has left, by name: the number of what stays, under its noun."""
+        """The counts that describe a smaller model, by name; by default the number kept, under the noun."""
         return {self.noun: sum(int(keep.sum()) for keep in mask.values())}
 
     def card(self, settings: Settings, classes: int) -> dict[str, object]:  # noqa: ARG002
-        """What the .json beside a smaller model says more, for the model to be built again."""
+        """Further entries of the .json beside a smaller model, from which the model can be built again."""
         return {}
 
     def usage(self, model: str, mask: Mapping[str, Tensor], file: str) -> str:
-        """How the smaller model in `file` is used again; model: the config name of the full one."""
+        """The words or the call that use the smaller model in `file`. model: the config name of the full model."""
         raise NotImplementedError(self.no_smaller)
 
     @property
     def suffix(self) -> str:
-        """What a number of it is written with in tables; nothing where it counts weights."""
+        """The text that follows a count in tables: the noun, or nothing for single weights."""
         return "" if self.single_weights else f" {self.noun}"
 
     @property
     def identity(self) -> dict[str, str]:
-        """What the name of a run says of it."""
+        """The target's entry in the identity of a run; empty for single weights."""
         return {} if self.single_weights else {"removal": self.name}
 
     @property
     def score_identity(self) -> dict[str, str]:
-        """What the name of a scoring says of it: scores of weights serve every target that is scored by weights."""
+        """The target's entry in the identity of a scoring; empty for all targets that are scored by weights."""
         return {} if self.scored == "weights" else {"of": self.scored}
 
     def check_model(self, settings: Settings) -> None:  # noqa: B027 - nothing to refuse is the default
-        """Raise RequestError where the settings alone tell that the model has nothing of it."""
+        """Raise RequestError where the settings already show that the model has nothing of this kind."""
 
     def check_options(self, control: Control, pattern: str | None, scope: str) -> None:
-        """Raise RequestError for a control or an option of sparsity that means nothing for it."""
+        """Raise RequestError for a control or a sparsity option that is undefined for this target."""
         from prune_cli.masks.controls import names
 
         if self.single_weights:

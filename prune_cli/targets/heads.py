@@ -34,7 +34,7 @@ class HeadTarget(Target):
     scored = "weights"
 
     def parameters(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
-        """The mask of each attention layer by its name, all ones, (H,). Raises ConfigError where there is none."""
+        """A mask of ones (H,) for each attention layer, by its name. Raises ConfigError where there is no such layer."""
         import torch
 
         from prune_cli.models.networks.attention import attentions
@@ -45,7 +45,9 @@ class HeadTarget(Target):
             raise ConfigError(what, "removal=heads", "model=vit_micro, or another ViT")
         weights = self.to_score(model, prunable)
         ones = {
-            name: layer.qkv.weight.new_ones(layer.num_heads) for name, layer in layers.items() if _both(name, weights)
+            name: layer.qkv.weight.new_ones(layer.num_heads)
+            for name, layer in layers.items()
+            if _both_prunable(name, weights)
         }
         if not ones:
             what = "attn.qkv and attn.proj of no layer are both prunable, so no head can be removed"
@@ -53,35 +55,35 @@ class HeadTarget(Target):
         return {name: torch.nn.Parameter(mask, requires_grad=False) for name, mask in ones.items()}
 
     def to_score(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:
-        """All prunable weights, as for single weights: a scoring of them is shared."""
+        """All prunable weights, so that runs of heads and of single weights share their scorings."""
         from prune_cli.models.prunable import prunable as prunable_weights
 
         return prunable_weights(model, prunable)
 
     def scores(self, model: nn.Module, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of each layer the sums over its heads, (H,)."""
+        """The score of each head of each layer, (H,): the sum of the scores of its weights."""
         from prune_cli.models.networks.attention import attentions, head_sums
 
-        layers = {name: layer for name, layer in attentions(model).items() if _both(name, scores)}
-        return {name: head_sums(layer, *(scores[of] for of in _names(name))) for name, layer in layers.items()}
+        layers = {name: layer for name, layer in attentions(model).items() if _both_prunable(name, scores)}
+        return {name: head_sums(layer, *(scores[of] for of in _weight_names(name))) for name, layer in layers.items()}
 
     def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
-        """A removed head's rows of qkv and columns of proj are False."""
+        """The mask of weights: False at a removed head's rows of qkv and columns of proj."""
         from prune_cli.models.networks.attention import attentions, columns, rows
 
         layers, found = attentions(model), {}
         for name, keep_H in mask.items():
-            layer, (qkv, proj) = layers[name], _names(name)
+            layer, (qkv, proj) = layers[name], _weight_names(name)
             found[qkv] = rows(layer, keep_H).unsqueeze(1).expand_as(layer.qkv.weight)
             found[proj] = columns(layer, keep_H).expand_as(layer.proj.weight)
         return found
 
     def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
-        """qkv and proj of each layer with heads that can be removed."""
-        return {of: model.get_parameter(of) for name in self.parameters(model, prunable) for of in _names(name)}
+        """The qkv and proj weights of each layer with heads that can be removed, by name."""
+        return {of: model.get_parameter(of) for name in self.parameters(model, prunable) for of in _weight_names(name)}
 
     def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
-        """The model with attention of the heads that stay, in each layer as many as do; none may be left."""
+        """A copy of the model whose attention layers have the kept heads alone; a layer may have none left."""
         import copy
 
         from prune_cli.models.networks.attention import attentions, with_heads
@@ -93,11 +95,11 @@ class HeadTarget(Target):
         return small
 
     def sizes(self, mask: Mapping[str, Tensor]) -> dict[str, object]:
-        """The number of heads that stay, and how many in each layer."""
+        """The number of kept heads in all, `heads`, and in each layer, `heads_per_layer`."""
         return super().sizes(mask) | {"heads_per_layer": {name: int(keep.sum()) for name, keep in mask.items()}}
 
     def card(self, settings: Settings, classes: int) -> dict[str, object]:
-        """What `load_shrunk` builds the model from."""
+        """The model, classes and precision from which `load_shrunk` builds the model."""
         return {"model": settings.plain["model"], "classes": classes, "precision": settings.compute.precision}
 
     def usage(self, model: str, mask: Mapping[str, Tensor], file: str) -> str:  # noqa: ARG002
@@ -131,9 +133,9 @@ def load_shrunk(file: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _names(layer: str) -> tuple[str, str]:
+def _weight_names(layer: str) -> tuple[str, str]:
     return f"{layer}.qkv.weight", f"{layer}.proj.weight"
 
 
-def _both(layer: str, named: Mapping[str, object]) -> bool:
-    return all(name in named for name in _names(layer))
+def _both_prunable(layer: str, named: Mapping[str, object]) -> bool:
+    return all(name in named for name in _weight_names(layer))

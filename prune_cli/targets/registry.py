@@ -1,4 +1,4 @@
-"""The door to all targets, and the config group `removal`, which chooses one."""
+"""The registry of targets, and the config group `removal`, which chooses a target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ targets: Registry[Target] = Registry("target", "prune_cli.targets")
 
 
 def kinds() -> list[str]:
-    """What `removal.kind` may say: auto, or the name of a target."""
+    """The values of `removal.kind`: auto, and the names of the targets."""
     return [AUTO, *targets.classes]
 
 
@@ -35,10 +35,10 @@ class Removal:
 
 
 def target_of(settings: Settings) -> Target:
-    """What these settings remove, if they remove anything.
+    """The target of these settings.
 
-    auto: of the targets that the scorer can score the first that the model has, groups of weights before single ones;
-    where the model has none of them, the first. Raises RequestError where there is no target for the scorer.
+    removal=auto takes the first target that the scorer can score and the model has, groups of weights before single
+    weights; where the model has none of them, the first. Raises RequestError where no target fits the scorer.
     """
     if settings.removal.kind != AUTO:
         return targets.build(settings.removal.kind)
@@ -48,15 +48,15 @@ def target_of(settings: Settings) -> Target:
         what = f"nothing that {scorer.name} scores can be removed: {', '.join(scorer.scores)}"
         raise RequestError(what, f"scorer={scorer.name}", "another scorer, or removal=KIND")
     able.sort(key=lambda target: target.single_weights)
-    return next((target for target in able if _fits(target, settings)), able[0])
+    return next((target for target in able if _has_target(target, settings)), able[0])
 
 
 def target_named(name: str) -> Target:
-    """The target that a run's record names."""
+    """The target registered under this name, as a run's record has it."""
     return targets.build(name)
 
 
-def _fits(target: Target, settings: Settings) -> bool:
+def _has_target(target: Target, settings: Settings) -> bool:
     try:
         target.check_model(settings)
     except RequestError:

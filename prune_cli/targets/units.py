@@ -1,4 +1,4 @@
-"""recurrence and readout: whole units of an LSTM, silent inside the recurrence or to the classifier alone."""
+"""recurrence and readout: whole units of an LSTM, masked inside the recurrence or at the classifier alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ VIDEO = "model=lstm128 dataset=action_mnist, or another video"
 
 
 class UnitTarget(Target):
-    """Units of the one LSTM that the classifier reads: see units/removal.py. A subclass says where one falls silent.
+    """Units of the one LSTM that the classifier reads (units/removal.py). A subclass says where the mask acts.
 
-    Units are removed without fine-tuning where no recipe is typed: what removal alone does is the question.
+    Where no recipe is typed units are removed without fine-tuning, to measure the effect of removal alone.
     """
 
     noun = "units"
@@ -31,25 +31,25 @@ class UnitTarget(Target):
     placement: ClassVar[str]  # one of units.removal.PLACEMENTS
 
     def parameters(self, model: nn.Module, prunable: Prunable) -> dict[str, nn.Parameter]:  # noqa: ARG002
-        """The mask of each recurrent layer by its name, all ones, (U,). Raises ConfigError where there is none."""
+        """A mask of ones (U,) for the recurrent layer, by its name. Raises ConfigError where there is no such layer."""
         from prune_cli.units.removal import units
 
         return units(model)
 
     def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:
-        """A removed unit's columns of what reads it are zero."""
+        """The mask of weights: False at a removed unit's column of each weight that reads the unit."""
         from prune_cli.units.removal import weight_mask
 
         return weight_mask(model, mask, self.placement)
 
     def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:  # noqa: ARG002
-        """What reads the units: each removed unit takes a column of each tensor with it."""
+        """The weights that read the units, by name; a removed unit sets one column of each to zero."""
         from prune_cli.units.removal import readers_of
 
         return readers_of(model, self.placement)
 
     def check_model(self, settings: Settings) -> None:
-        """Units are those of a model that sees clips."""
+        """Raise RequestError for a model of images, which has no recurrent units."""
         from prune_cli.models.registry import ClipInput
 
         if not isinstance(settings.model.input, ClipInput):
@@ -61,20 +61,20 @@ class UnitTarget(Target):
 @targets.register("recurrence")
 @dataclass(frozen=True)
 class Recurrence(UnitTarget):
-    """h ← h·m at every step, the cell untouched."""
+    """Units masked inside the recurrence: h ← h·m at every step, the cell untouched."""
 
     title = "units (recurrence)"
     automatic = True
     placement = "recurrence"
 
     def shrink(self, model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
-        """The model with an LSTM of the units that stay, one at least. Raises ConfigError."""
+        """A copy of the model with an LSTM of the kept units alone. Raises ConfigError where no unit is kept."""
         from prune_cli.units.removal import shrink
 
         return shrink(model, mask)
 
     def usage(self, model: str, mask: Mapping[str, Tensor], file: str) -> str:
-        """The words that name the smaller LSTM."""
+        """The command-line words that load the smaller LSTM from `file`."""
         (units,) = self.sizes(mask).values()
         return f"model={model} model.units={units} model.weights={file}"
 
@@ -82,7 +82,7 @@ class Recurrence(UnitTarget):
 @targets.register("readout")
 @dataclass(frozen=True)
 class Readout(UnitTarget):
-    """The classifier does not read the unit; the recurrence still hears it."""
+    """Units masked at the classifier alone; the recurrence still reads them."""
 
     title = "units (readout)"
     placement = "readout"

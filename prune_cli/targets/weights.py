@@ -34,9 +34,9 @@ class WeightTarget(Target):
         return prunable_weights(model, prunable)
 
     def weight_mask(self, model: nn.Module, mask: Mapping[str, Tensor]) -> Mask:  # noqa: ARG002
-        """The mask itself."""
+        """The mask of weights, which is `mask` itself."""
         return dict(mask)
 
     def zeroed(self, model: nn.Module, prunable: Prunable) -> Mapping[str, Tensor]:
-        """The prunable weights, one zero each."""
+        """The prunable weights by name."""
         return self.parameters(model, prunable)

@@ -1,1 +1,1 @@
-"""Units of a recurrent model: how much each tells, and is told."""
+"""Units of a recurrent model: information measures, Lyapunov exponents, and removal."""

@@ -44,7 +44,7 @@ class Series:
         self._codes: dict[tuple, Tensor] = {}
 
     def at(self, first: int, back: int) -> Tensor:
-        """The values `back` steps before each time from `first` on."""
+        """The values `back` steps before each time from `first` on, (U, C, T - first)."""
         return self.values_UCT[:, :, first - back : self.times - back]
 
     def codes(self, first: int, strides: list[tuple[int, int]], unit_stride: int) -> Tensor:
@@ -92,7 +92,7 @@ def transfer_entropy(
     clip is too short for the lag and the histories.
     """
     x, y = _aligned(target, source)
-    first = _first(x.times, lag, target_history, source_history)
+    first = _first_time(x.times, lag, target_history, source_history)
     own = [(x, back) for back in range(1, target_history + 1)]
     other = [(y, back) for back in range(lag, lag + source_history)]
     own_past = list(range(1, 1 + target_history))
@@ -103,9 +103,9 @@ def transfer_entropy(
 
 @dataclass(frozen=True)
 class AgainstSurrogates:
-    """A measure beside what chance makes of it, each (U,): `corrected` is the value less the surrogates' mean.
+    """A measure and its null distribution from surrogates, (U,) each, in nats.
 
-    p: the share of surrogates that reach the value, the value itself among them: 1 / (surrogates + 1) at least.
+    p: the share of surrogates that reach the value, counting the value itself, so 1 / (surrogates + 1) or more.
     """
 
     value: Tensor
@@ -186,12 +186,12 @@ def by_class(measure: Measure, source: Tensor, target: Tensor, classes: Tensor) 
 
 
 def equal_bins(values: Tensor, bins: int, low: float, high: float) -> Tensor:
-    """The number of the bin of each value, int: `bins` of equal width on [low, high); what lies outside joins the end."""
+    """The bin index of each value, int64: `bins` bins of equal width on [low, high); values outside go to the end bins."""
     return ((values - low) * (bins / (high - low))).floor().long().clamp_(0, bins - 1)
 
 
 def quantile_bins(values: Tensor, bins: int) -> Tensor:
-    """The same with bins that hold equally many values of each unit: values (C, T, U)."""
+    """The bin index of each value, int64, with bins that hold equally many values of each unit: values (C, T, U)."""
     flat = values.flatten(0, 1)
     inner = torch.linspace(0, 1, bins + 1, dtype=flat.dtype)[1:-1]
     edges_UB = torch.quantile(flat, inner, dim=0).t().contiguous()
@@ -212,7 +212,7 @@ def sum_entropies(
     found = torch.zeros(units, dtype=torch.float64)
     for sign, indices in terms:
         joint = [parts[index] for index in indices]
-        n_log_n, cells = _sorted(joint, first, units) if table is None else _summed(table, indices)
+        n_log_n, cells = _count_by_sorting(joint, first, units) if table is None else _count_from_table(table, indices)
         found += sign * (log(samples) - n_log_n / samples)
         if miller_madow:
             found += sign * (cells - 1) / (2 * samples)
@@ -231,15 +231,15 @@ def _table(parts: list[Part], first: int) -> Tensor:
     return torch.bincount(codes.flatten(), minlength=wide.units * cells).view(wide.units, *sizes)
 
 
-def _summed(table: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
+def _count_from_table(table: Tensor, indices: list[int]) -> tuple[Tensor, Tensor]:
     """Σ n ln n of these parts, and how many of their combinations occur, each (U,); table: (U, size of each part)."""
     others = [dim for dim in range(1, table.ndim) if dim - 1 not in indices]
     counts = (table.sum(others) if others else table).flatten(1).double()
     return torch.special.xlogy(counts, counts).sum(1), counts.count_nonzero(1)
 
 
-def _sorted(parts: list[Part], first: int, units: int) -> tuple[Tensor, Tensor]:
-    """The same without a table: the combinations that occur are sorted."""
+def _count_by_sorting(parts: list[Part], first: int, units: int) -> tuple[Tensor, Tensor]:
+    """Σ n ln n of these parts, and how many of their combinations occur, (U,) each, by sorting the combinations that occur."""
     codes_US, cells = _joint(parts, first)
     indices, counts = (codes_US + torch.arange(units).unsqueeze(1) * cells).unique(return_counts=True)
     unit, sums = indices // cells, torch.zeros(units, dtype=torch.float64)
@@ -257,8 +257,8 @@ def _joint(parts: list[Part], first: int) -> tuple[Tensor, int]:
     return codes, cells
 
 
-def _first(times: int, lag: int, target_history: int, source_history: int) -> int:
-    """The first time that has all of its history."""
+def _first_time(times: int, lag: int, target_history: int, source_history: int) -> int:
+    """The first time whose whole history lies in the clip. Raises RequestError where no time has one."""
     if min(lag, target_history, source_history) < 1:
         raise RequestError("lag and histories are 1 or more", "transfer entropy")
     first = max(target_history, lag + source_history - 1)
@@ -268,7 +268,7 @@ def _first(times: int, lag: int, target_history: int, source_history: int) -> in
 
 
 def _aligned(target: Tensor | Series, source: Tensor | Series) -> tuple[Series, Series]:
-    """Both as series that fit."""
+    """Target and source as Series. Raises RequestError where their clips, times or units do not match."""
     x, y = (one if isinstance(one, Series) else Series(one) for one in (target, source))
     if (x.clips, x.times) != (y.clips, y.times) or min(x.units, y.units) not in (1, max(x.units, y.units)):
         shapes = f"source {y.values_UCT.shape}, target {x.values_UCT.shape}"

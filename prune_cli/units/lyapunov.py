@@ -45,7 +45,7 @@ def finite_time(step: Step, state: Tensor, steps: int, exponents: int = 1) -> Te
     product_BSS = torch.eye(state.shape[1]).to(state).expand(len(state), -1, -1)
     scale_B = state.new_zeros(len(state))
     for time in range(steps):
-        state, product_BSS = _push(step, state, product_BSS, time)
+        state, product_BSS = _push_tangents(step, state, product_BSS, time)
         norm_B = product_BSS.flatten(1).norm(dim=1).clamp_min(torch.finfo(state.dtype).tiny)
         product_BSS, scale_B = product_BSS / norm_B[:, None, None], scale_B + norm_B.log()
     _check_end(state)
@@ -75,10 +75,10 @@ def local_exponents(step: Step, state: Tensor, steps: int, exponents: int = 1, w
     are not counted, so that the tangents turn to where the map stretches most.
     """
     _check(state, steps, exponents, warmup)
-    tangents_BSK, growth = _directions(state, exponents), []
+    tangents_BSK, growth = _initial_tangents(state, exponents), []
     for time in range(warmup + steps):
-        state, tangents_BSK = _push(step, state, tangents_BSK, time)
-        tangents_BSK, growth_BK = _orthonormal(tangents_BSK)
+        state, tangents_BSK = _push_tangents(step, state, tangents_BSK, time)
+        tangents_BSK, growth_BK = _orthonormalise(tangents_BSK)
         growth.append(growth_BK)
     _check_end(state)
     return torch.stack(growth[warmup:], 1)
@@ -133,13 +133,13 @@ def lstm_step(lstm: nn.LSTM, gates: Tensor, keep_U: Tensor | None = None, loop: 
 
     def step(state_BS: Tensor, time: int) -> Tensor:
         h_BU, c_BU = state_BS.chunk(2, dim=1)
-        gates_BG = _at(gates, time % gates.shape[1] if loop else time)
+        gates_BG = _gates_at(gates, time % gates.shape[1] if loop else time)
         return torch.cat(lstm_cell(torch.addmm(gates_BG, h_BU, weight_UG), c_BU), dim=1)
 
     return step
 
 
-def _push(step: Step, state_BS: Tensor, tangents_BSK: Tensor, time: int) -> tuple[Tensor, Tensor]:
+def _push_tangents(step: Step, state_BS: Tensor, tangents_BSK: Tensor, time: int) -> tuple[Tensor, Tensor]:
     """The state after the step, and J v of each tangent v."""
 
     def along(tangent_BS: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,20 +151,20 @@ def _push(step: Step, state_BS: Tensor, tangents_BSK: Tensor, time: int) -> tupl
         return torch.func.vmap(along, in_dims=-1, out_dims=(None, -1))(tangents_BSK)  # type: ignore[arg-type]
 
 
-def _orthonormal(tangents_BSK: Tensor) -> tuple[Tensor, Tensor]:
+def _orthonormalise(tangents_BSK: Tensor) -> tuple[Tensor, Tensor]:
     """Q, and ln of how much each direction has grown, (B, K)."""
     q_BSK, r_BKK = torch.linalg.qr(tangents_BSK)
     return q_BSK, r_BKK.diagonal(dim1=1, dim2=2).abs().log()
 
 
-def _directions(state_BS: Tensor, exponents: int) -> Tensor:
+def _initial_tangents(state_BS: Tensor, exponents: int) -> Tensor:
     """Orthonormal tangents (B, S, K), by chance and always the same: a trajectory's exponents do not depend on the rest."""
     drawn_SK = torch.randn(state_BS.shape[1], exponents, generator=generator(0, "tangents"), dtype=torch.float64)
     return torch.linalg.qr(drawn_SK).Q.to(state_BS).expand(len(state_BS), -1, -1)
 
 
-def _at(gates: Tensor, time: int) -> Tensor:
-    """The gate inputs of one time; frozen ones are the same at all."""
+def _gates_at(gates: Tensor, time: int) -> Tensor:
+    """The gate inputs (B, G) of one time; gates of shape (B, G) are frozen. Raises RequestError beyond the last time."""
     if gates.ndim == 2:
         return gates
     if time >= gates.shape[1]:
@@ -173,7 +173,7 @@ def _at(gates: Tensor, time: int) -> Tensor:
 
 
 def _check(state: Tensor, steps: int, exponents: int, warmup: int = 0) -> None:
-    """Raise RequestError for what cannot be measured."""
+    """Raise RequestError for states that are no float matrix, or exponents, steps or warm-up out of range."""
     if state.ndim != 2 or not state.is_floating_point():
         raise RequestError("states are real numbers, a row a trajectory", f"state {tuple(state.shape)} {state.dtype}")
     if not 1 <= exponents <= state.shape[1]:
@@ -183,6 +183,6 @@ def _check(state: Tensor, steps: int, exponents: int, warmup: int = 0) -> None:
 
 
 def _check_end(state: Tensor) -> None:
-    """Raise NumericalError where a trajectory has left the numbers."""
+    """Raise NumericalError where a state is not finite."""
     if not bool(state.isfinite().all()):
         raise NumericalError("a trajectory grew beyond all numbers", "lyapunov", "start it nearer to the attractor")

@@ -1,4 +1,4 @@
-"""Removing units of an LSTM: where a removed unit falls silent, the same as zeros in weights, and a smaller LSTM for real.
+"""Removing units of an LSTM: by a mask of their outputs, by zeros in the weights that read them, or by a smaller LSTM.
 
 A letter legend: B clips, T frames, I inputs of the LSTM, U units, G = 4U gates in torch's order (in, forget, cell, out), K
 classes. h is the hidden state, m the mask of the units, 1 where a unit stays.
@@ -23,22 +23,22 @@ def has_units(model: nn.Module) -> bool:
 
 def units(model: nn.Module) -> dict[str, nn.Parameter]:
     """The mask m of each recurrent layer by its name, all ones, (U,): what unit scorers score. Raises ConfigError."""
-    name = _name(model)
+    name = _required_lstm_name(model)
     weight_GU = model.get_submodule(name).get_parameter("weight_hh_l0")
     return {name: nn.Parameter(torch.ones_like(weight_GU[0]), requires_grad=False)}
 
 
 def weight_mask(model: nn.Module, mask: Mapping[str, Tensor], placement: str) -> Mask:
-    """The weights that stay, True, where these units stay: a removed unit's column of the classifier is zero and, inside
-    the recurrence, its column of weight_hh too.
+    """The mask of weights for a mask of units: False at a removed unit's column of the classifier and, for placement
+    recurrence, of weight_hh.
     """
     readers = readers_of(model, placement)
     return {name: keep.expand_as(weight) for keep in mask.values() for name, weight in readers.items()}
 
 
 def readers_of(model: nn.Module, placement: str) -> dict[str, Tensor]:
-    """The weights with a column a unit that removal acts on, by name."""
-    lstm = _name(model)
+    """The weights with a column for each unit that removal sets to zero, by name."""
+    lstm = _required_lstm_name(model)
     names = {id(layer): name for name, layer in model.named_modules()}
     head = f"{names[id(classifier_of(model))]}.weight"
     wanted = [head] if placement == "readout" else [f"{lstm}.weight_hh_l0", head]
@@ -60,14 +60,14 @@ def shrink(model: nn.Module, mask: Mapping[str, Tensor]) -> nn.Module:
     fresh = nn.LSTM(lstm.input_size, kept, batch_first=lstm.batch_first, device=keep.device).to(
         lstm.get_parameter("weight_hh_l0")
     )
-    fresh.load_state_dict({key: _fewer(key, value, keep) for key, value in lstm.state_dict().items()})
+    fresh.load_state_dict({key: _kept_rows(key, value, keep) for key, value in lstm.state_dict().items()})
     small.set_submodule(name, fresh.train(lstm.training))
     head.weight, head.in_features = nn.Parameter(head.weight.detach()[:, keep]), kept
     return small
 
 
-def _fewer(key: str, value: Tensor, keep: Tensor) -> Tensor:
-    """The rows of the gates of the units that stay, and of weight_hh their columns."""
+def _kept_rows(key: str, value: Tensor, keep: Tensor) -> Tensor:
+    """The rows of an LSTM parameter that belong to the kept units; of weight_hh also their columns only."""
     rows = value[keep.repeat(4)]
     return rows[:, keep] if key == "weight_hh_l0" else rows
 
@@ -84,7 +84,7 @@ def hidden_states(lstm: nn.LSTM, gates_BTG: Tensor, keep_U: Tensor | None = None
     A removed unit feeds nothing back and is not read, so it need not be computed: the fewer stay, the faster.
     """
     keep = torch.ones(lstm.hidden_size, dtype=torch.bool, device=gates_BTG.device) if keep_U is None else keep_U
-    weight_GU = _fewer("weight_hh_l0", lstm.get_parameter("weight_hh_l0"), keep).T.contiguous()
+    weight_GU = _kept_rows("weight_hh_l0", lstm.get_parameter("weight_hh_l0"), keep).T.contiguous()
     gates_TBG = gates_BTG.transpose(0, 1)[..., keep.repeat(4)]
     h = c = gates_BTG.new_zeros(len(gates_BTG), int(keep.sum()))
     found = []
@@ -101,7 +101,7 @@ def lstm_cell(gates_BG: Tensor, c_BU: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def _name(model: nn.Module) -> str:
+def _required_lstm_name(model: nn.Module) -> str:
     name = _lstm_name(model)
     if name is None:
         raise ConfigError("this model has no units that could be removed", type(model).__name__, "model=lstm128")
@@ -110,7 +110,7 @@ def _name(model: nn.Module) -> str:
 
 def lstm_of(model: nn.Module) -> nn.LSTM:
     """The LSTM whose units can be removed. Raises ConfigError."""
-    lstm = model.get_submodule(_name(model))
+    lstm = model.get_submodule(_required_lstm_name(model))
     assert isinstance(lstm, nn.LSTM)
     return lstm
 
@@ -125,5 +125,5 @@ def _lstm_name(model: nn.Module) -> str | None:
 
 
 def classifier_of(model: nn.Module) -> nn.Linear:
-    """The layer that reads the units."""
+    """The classifier, the linear layer that reads the units."""
     return model.get_classifier()  # type: ignore[operator]

@@ -24,6 +24,7 @@ DECLARED = {
     "version": 1,
     "frames": 1,
     "label_must_change": False,
+    "idle": {},
 }
 
 

@@ -128,7 +128,7 @@ def test_the_source_may_be_the_probability_of_the_label() -> None:
     check_output(lambda model: found("transfer_entropy", model=model, bins=BINS, source="output"))
     h, labels = given()
     model = Shown(UNITS, CLASSES).double()
-    seen = unit_scorer.observe(model, [(h, labels)], units(model))
+    seen = unit_scorer.record_hidden_states(model, [(h, labels)], units(model))
     source = unit_scorer.source_series(seen, "output", BINS)
     expected = information.mutual_information(source, bins_of(h))
     close(found("mutual_information", model=model, bins=BINS, source="output"), expected)
@@ -321,6 +321,8 @@ def test_shifted_surrogates_are_another_choice(name: str) -> None:
 def test_states_of_equal_bins_are_kept_as_bytes_where_that_is_enough(bins: int) -> None:
     h, labels = given()
     model = Shown(UNITS, CLASSES).double()
-    seen = unit_scorer.observe(model, [(h, labels)], units(model), lambda states: unit_scorer.small_bins(states, bins))
+    seen = unit_scorer.record_hidden_states(
+        model, [(h, labels)], units(model), lambda states: unit_scorer.small_bins(states, bins)
+    )
     assert seen.hidden["lstm"].dtype == (torch.uint8 if bins == 4 else torch.int32)
     assert torch.equal(seen.hidden["lstm"].long(), bins_of(h, bins=bins))

@@ -1,4 +1,4 @@
-"""Controls: one file each; base.py is their only door."""
+"""Controls: ablations of a pruning method, one file each; base.py has the base class and the registry."""
 
 from prune_cli.masks.controls.base import Control, ControlChoice, controls, names
 

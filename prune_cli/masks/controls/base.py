@@ -1,4 +1,4 @@
-"""Control: what is taken from a method, to see what its result rests on. One file a control.
+"""Control: an ablation of a pruning method that shows what its result rests on. One file a control.
 
 From Frankle et al., "Pruning neural networks at initialization: why are we missing the mark?", 2021 (arXiv 2009.08576):
 a method whose accuracy survives `shuffle` has found how many weights each layer needs, not which.
@@ -20,26 +20,26 @@ NEVER = float("-inf")  # the score of a weight that an earlier round of a scorer
 
 
 class Control:
-    """Acts on the scores, on the mask or on the weights; what a control does not override stays as it is."""
+    """The base class of controls: a control overrides `scores`, `mask` or `weights`; the defaults change nothing."""
 
     name: ClassVar[str]
-    moves: ClassVar[bool] = False  # whether it keeps other positions inside a tensor than the method chose
-    of_single_weights: ClassVar[bool] = False  # whether it means nothing for units, heads and other groups of weights
-    no_scores: ClassVar[str | None] = None  # why it cannot act on a mask that was made before; None: it can
+    moves: ClassVar[bool] = False  # whether other positions inside a tensor are kept than the method chose
+    of_single_weights: ClassVar[bool] = False  # whether the control is undefined for units, heads and other groups
+    no_scores: ClassVar[str | None] = None  # why the control cannot act on a mask made before; None: it can
 
     def scores(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is selected from in place of these scores."""
+        """The scores to select from in place of these; the default is the scores themselves."""
         return dict(scores)
 
     def mask(self, mask: Mapping[str, Tensor], parameters: Mapping[str, Tensor], seed: int) -> Mask:  # noqa: ARG002
-        """The mask in place of `mask`, with as many entries kept in every tensor. parameters: what the mask is of."""
+        """The mask to use in place of `mask`, with equal counts in every tensor. parameters: the masked tensors by name."""
         return dict(mask)
 
     def weights(self, parameters: Mapping[str, nn.Parameter], fresh: Callable[[], Mapping[str, nn.Parameter]]) -> None:
         """Change the prunable weights in place, before any is removed. fresh: draws them from the initialisation."""
 
     def check(self, pattern: str | None, scored: bool) -> None:
-        """Raise RequestError where the control does not fit a pattern, or a mask for which nothing is scored."""
+        """Raise RequestError where the control does not fit the N:M pattern, or needs scores and `scored` is False."""
         if not scored and self.no_scores is not None:
             raise RequestError(self.no_scores, f"control={self.name}", "leave mask out")
         if pattern is not None and self.moves:
@@ -70,5 +70,5 @@ class ControlChoice:
 
     @property
     def control(self) -> Control:
-        """The control of this name."""
+        """The control registered as `kind`."""
         return controls.build(self.kind)

@@ -12,10 +12,10 @@ from prune_cli.masks.controls.base import NEVER, Control, controls
 @controls.register("inverted")
 @dataclass(frozen=True)
 class Inverted(Control):
-    """What the method ranks last is kept; what an earlier round of a scorer has removed stays removed."""
+    """Keeps the weights with the lowest scores; weights that an earlier round of a scorer removed stay removed."""
 
     no_scores = "a mask made before has no scores to invert"
 
     def scores(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The negatives, but of -∞, which stays the lowest."""
+        """The negated scores; -∞, the score of a removed weight, stays -∞."""
         return {name: torch.where(score == NEVER, NEVER, -score) for name, score in scores.items()}

@@ -14,11 +14,11 @@ from prune_cli.masks.select import keep_largest
 @controls.register("layerwise_magnitude")
 @dataclass(frozen=True)
 class LayerwiseMagnitude(Control):
-    """The largest |θ| in each tensor."""
+    """Keeps the weights with the largest |θ| in each tensor, as many as the method keeps there."""
 
     moves = True
     of_single_weights = True
 
     def mask(self, mask: Mapping[str, Tensor], parameters: Mapping[str, Tensor], seed: int) -> Mask:  # noqa: ARG002
-        """As many in each tensor as `mask` keeps there."""
+        """The mask of the largest |θ| in each tensor, with the counts of `mask`."""
         return {name: keep_largest(parameters[name].detach().abs(), int(keep.sum())) for name, keep in mask.items()}

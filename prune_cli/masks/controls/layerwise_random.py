@@ -15,11 +15,11 @@ from prune_cli.masks.select import keep_largest
 @controls.register("layerwise_random")
 @dataclass(frozen=True)
 class LayerwiseRandom(Control):
-    """The largest of U(0, 1) in each tensor: the scores that scorer=random draws for this seed."""
+    """Keeps random weights in each tensor, as many as the method keeps there: the largest scores of scorer=random."""
 
     moves = True
 
     def mask(self, mask: Mapping[str, Tensor], parameters: Mapping[str, Tensor], seed: int) -> Mask:  # noqa: ARG002
-        """As many in each tensor as `mask` keeps there."""
+        """The mask of the largest U(0, 1) draws in each tensor, with the counts of `mask`."""
         draws = {name: torch.rand(keep.shape, generator=generator(seed, "mask", name)) for name, keep in mask.items()}
         return {name: keep_largest(draws[name], int(keep.sum())).to(keep.device) for name, keep in mask.items()}

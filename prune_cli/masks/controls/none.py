@@ -10,4 +10,4 @@ from prune_cli.masks.controls.base import Control, controls
 @controls.register("none")
 @dataclass(frozen=True)
 class NoControl(Control):
-    """Changes nothing."""
+    """Leaves scores, mask and weights unchanged."""

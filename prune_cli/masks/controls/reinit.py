@@ -1,4 +1,4 @@
-"""reinit: the method's mask on weights that have learnt nothing."""
+"""reinit: the method's mask on freshly initialised weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prune_cli.masks.controls.base import Control, controls
 @controls.register("reinit")
 @dataclass(frozen=True)
 class Reinit(Control):
-    """The mask stays, and the weights are drawn anew from the initialisation."""
+    """Keeps the mask and draws the prunable weights anew from the initialisation."""
 
     of_single_weights = True
 
     def weights(self, parameters: Mapping[str, nn.Parameter], fresh: Callable[[], Mapping[str, nn.Parameter]]) -> None:
-        """Give the prunable weights fresh values."""
+        """Overwrite the prunable weights with a fresh draw of the initialisation, in place."""
         drawn = fresh()
         with torch.no_grad():
             for name, parameter in parameters.items():

@@ -1,4 +1,4 @@
-"""shuffle: how many weights each tensor keeps, without which."""
+"""shuffle: the mask permuted inside each tensor, which keeps the counts and loses the positions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from prune_cli.masks.mask import Mask
 @controls.register("shuffle")
 @dataclass(frozen=True)
 class Shuffle(Control):
-    """The entries of the mask permuted inside each tensor."""
+    """Permutes the entries of the mask inside each tensor."""
 
     moves = True
 
     def mask(self, mask: Mapping[str, Tensor], parameters: Mapping[str, Tensor], seed: int) -> Mask:  # noqa: ARG002
-        """Each tensor by a generator of its own, made from (seed, its name)."""
+        """The mask permuted inside each tensor, by a generator made from (seed, tensor name)."""
         return {name: _shuffled(keep, seed, name) for name, keep in mask.items()}
 
 

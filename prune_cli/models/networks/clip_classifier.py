@@ -30,7 +30,7 @@ class ClipClassifier(nn.Module):
         return self.head(self.dropout(hidden_BTU)).transpose(1, 2)
 
     def features(self, clips_BTHW: Tensor) -> Tensor:
-        """What the LSTM sees: (B, T, 4096)."""
+        """The input of the LSTM, (B, T, 4096)."""
         frames = clips_BTHW.flatten(0, 1).unsqueeze(1)
         if max(frames.shape[-2:]) > SIDE:
             frames = F.adaptive_avg_pool2d(frames, SIDE)
@@ -40,9 +40,9 @@ class ClipClassifier(nn.Module):
         return pooled.flatten(1).unflatten(0, clips_BTHW.shape[:2])
 
     def get_classifier(self) -> nn.Module:
-        """The layer that answers."""
+        """The classification head."""
         return self.head
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh one."""
+        """Replace the head by a freshly initialised one for `num_classes`."""
         self.head = nn.Linear(self.head.in_features, num_classes)
