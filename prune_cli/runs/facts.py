@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -31,6 +32,7 @@ VARIABLE = "PRUNE_CLI_CACHE"
 PACKAGE = Path(__file__).parents[1]
 BENEATH = ("torch", "torchvision", "timm", "numpy", "safetensors", "mlxtend", "scikit-learn", "pandas", "pillow")
 MOST = 500  # facts in the folder: the oldest go
+FACT_FILE = re.compile(r"[a-z\d-]+-[\da-f]{12}\.json")  # of a fact; the folder may hold files of others
 LARGE = 2**28  # bytes: a larger file is told by its size and times, not by its content
 SECOND_NS = 10**9
 YOUNG_NS = 2 * SECOND_NS  # so soon after a change another one may leave the times of a file as they are
@@ -150,8 +152,9 @@ def _file(key: dict[str, Any]) -> Path:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove the oldest facts where there are too many."""
-    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    """Remove the oldest facts where there are too many, and nothing else: the folder may be one of the user's."""
+    facts = [file for file in folder.iterdir() if FACT_FILE.fullmatch(file.name)]
+    files = sorted(facts, key=lambda file: file.stat().st_mtime_ns)
     for file in files[:-MOST]:
         file.unlink(missing_ok=True)
 

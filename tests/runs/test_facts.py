@@ -211,6 +211,17 @@ def test_the_oldest_facts_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [number for number in range(5) if is_kept(number)] == [2, 3, 4]
 
 
+def test_files_of_others_in_the_folder_stay(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MOST", 3)
+    cache.mkdir(exist_ok=True)
+    others = [cache / f"image{number}.json" for number in range(5)]
+    for file in others:
+        file.write_text("{}")
+    for number in range(5):
+        facts.remember("test", number, number)
+    assert all(file.is_file() for file in others) and len(list(cache.iterdir())) == 8
+
+
 def change(path: Path, keep_times: bool) -> None:
     """Another content of the same size."""
     times = path.stat()
