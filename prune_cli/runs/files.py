@@ -111,9 +111,20 @@ def read_checksummed(path: Path) -> JsonObject:
         raise DamagedError(f"this record cannot be read: {error.strerror}", str(path), AGAIN) from None
     if not isinstance(value, dict):
         raise DamagedError("this record is not JSON", str(path), AGAIN)
-    if value.get(CHECKSUM, _seal(value) if FILES not in value else None) != _seal(value):
+    if not _fits_seal(value):
         raise DamagedError("this record is damaged: it does not fit its own sha256", str(path), AGAIN)
+    if not isinstance(value.get(FILES, {}), dict):
+        raise DamagedError(f"this record's {FILES!r} is no object of digests", str(path), AGAIN)
     return value
+
+
+def _fits_seal(value: JsonObject) -> bool:
+    """Whether a record says what it said when it was written; one without a seal may say what it will, but for files."""
+    try:
+        seal = _seal(value)
+    except (ValueError, RecursionError):  # what no record holds: half a character, or a thousand objects in each other
+        return False
+    return bool(value.get(CHECKSUM, None if FILES in value else seal) == seal)
 
 
 def _seal(value: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from prune_cli.runs.files import (
     write_checksummed,
 )
 from prune_cli.runs.identity import run_hash
+from prune_cli.runs.json_fields import WrongValueError
 from prune_cli.runs.record import RunRecord, Stored
 from prune_cli.runs.status import lock_of, read_status
 
@@ -128,11 +129,13 @@ def read_record(folder: Path, kind: type[R]) -> R | None:
 
 
 def parse_record(kind: type[R], value: JsonObject, folder: Path) -> R:
-    """What a manifest in the folder says, as a record. Raises DamagedError that names a missing key."""
+    """What a manifest in the folder says, as a record. Raises DamagedError that names a key that is missing or wrong."""
     try:
         return kind.from_json(value)
     except KeyError as error:
         raise DamagedError(f"this record has no {error.args[0]!r}", str(folder / MANIFEST), AGAIN) from None
+    except WrongValueError as error:
+        raise DamagedError(f"this record's {error}", str(folder / MANIFEST), AGAIN) from None
     except (TypeError, ValueError, AttributeError):
         raise DamagedError("this record is none of a run", str(folder / MANIFEST), AGAIN) from None
 
@@ -197,12 +200,20 @@ def _sound(folder: Path) -> RunRecord | None:
     """The record of a finished run; None, and a note, where it is damaged or does not belong in this folder."""
     try:
         value = read_manifest(folder)
-        if value is not None and run_hash(value.get("identity", {})) != folder.name:
+        if value is not None and _hash_of(value) != folder.name:
             note_once(f"left out: {folder / MANIFEST}: this is the record of another run")
             return None
         return None if value is None else parse_record(RunRecord, value, folder)
     except DamagedError as error:
         note_once(f"left out: {error.where}: {error.what}")
+        return None
+
+
+def _hash_of(value: JsonObject) -> str | None:
+    """Of what a manifest says of its run; None where that has no hash, as NaN has none."""
+    try:
+        return run_hash(value.get("identity", {}))
+    except ValueError:
         return None
 
 

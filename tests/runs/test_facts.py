@@ -58,8 +58,8 @@ def test_a_fact_is_found_once(cache: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff\xfe", b"[]", b"{}", b'{"key": {}, "fact": 2}', b'{"fact": 2}'],
-    ids=["empty", "no text", "list", "nothing", "unsealed", "no key"],
+    [b"", b"\xff\xfe", b"[]", b"{}", b'{"key": {}, "fact": 2}', b'{"fact": 2}', b'{"a": "\\ud800"}'],
+    ids=["empty", "no text", "list", "nothing", "unsealed", "no key", "half a character"],
 )
 def test_a_damaged_entry_is_found_again_and_written_again(cache: Path, content: bytes) -> None:
     facts.remember("test", "it", 1)

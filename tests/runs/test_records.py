@@ -10,7 +10,7 @@ import pytest
 from manifests import FIRST, PLAN, PROVENANCE, RESULT
 
 from prune_cli.common.errors import PruneCliError
-from prune_cli.runs.files import CHECKSUM, DamagedError
+from prune_cli.runs.files import CHECKSUM, DamagedError, write_checksummed
 from prune_cli.runs.identity import run_hash
 from prune_cli.runs.json_fields import JsonFields
 from prune_cli.runs.plan import RunPlan
@@ -154,6 +154,63 @@ def test_a_part_that_is_no_object_is_refused(tmp_path: Path, scoring: Any) -> No
     folder = left(tmp_path, NOW | {"scoring": scoring})
     with pytest.raises(DamagedError, match="record"):
         folder.record(RunRecord)
+
+
+WRONG = {
+    "a text": "xyz",
+    "a list": [[1]],
+    "an object": {"x": 1},
+    "true": True,
+    "not a number": float("nan"),
+    "nothing": None,
+}
+
+
+RIGHT = {"model": "a text", "weights": "a text", "smoke": "true", "images": "an object"}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("key", ["model", "smoke", "weights", "sparsity", "kept", "accuracy_last", "images", "argv"])
+def test_a_value_of_another_type_is_named_with_its_file_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, wrong: str
+) -> None:
+    if RIGHT.get(key) == wrong:
+        return
+    notes: list[str] = []
+    monkeypatch.setattr("prune_cli.runs.store.note_once", notes.append)
+    folder = left(tmp_path, NOW | {key: WRONG[wrong]})
+    with pytest.raises(DamagedError, match=f"this record's '{key}' is ") as caught:
+        folder.record(RunRecord)
+    assert caught.value.where == str(folder.path / "manifest.json")
+    assert finished(tmp_path, "prune") == {}
+    assert len(notes) == 1 and f"'{key}'" in notes[0]
+
+
+def test_a_wrong_value_inside_a_part_is_named(tmp_path: Path) -> None:
+    folder = left(tmp_path, NOW | {"scoring": SCORING | {"images": "many"}})
+    with pytest.raises(DamagedError, match="this record's 'images' is 'many', not int"):
+        folder.record(RunRecord)
+
+
+def test_a_whole_number_is_a_number_too(tmp_path: Path) -> None:
+    found = left(tmp_path, NOW | {"sparsity": 98}).record(RunRecord)
+    assert found is not None and found.sparsity == 98
+
+
+def test_an_identity_that_has_no_hash_is_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr("prune_cli.runs.store.note_once", notes.append)
+    folder = left(tmp_path, NOW)
+    write_checksummed(folder.path / "manifest.json", NOW | {"identity": {"kind": "prune", "seed": float("nan")}})
+    assert finished(tmp_path, "prune") == {}
+    assert "another run" in notes[0]
+
+
+@pytest.mark.parametrize("files", [None, "model.safetensors", ["model.safetensors"], 3])
+def test_a_record_whose_files_have_no_digests_is_damaged(tmp_path: Path, files: Any) -> None:
+    write_checksummed(tmp_path / "manifest.json", NOW | {"files": files})
+    with pytest.raises(DamagedError, match="'files' is no object"):
+        read_manifest(tmp_path)
 
 
 def test_every_key_that_the_first_version_had_is_needed_and_no_other() -> None:

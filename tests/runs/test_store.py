@@ -95,6 +95,14 @@ def test_a_record_that_is_not_json_is_named(folder: RunFolder, content: bytes) -
     assert "manifest.json" in str(caught.value.where)
 
 
+@pytest.mark.parametrize("content", [b'{"identity": "\\ud800"}', b'{"a": ' * 900 + b"1" + b"}" * 900])
+def test_what_no_record_holds_is_damaged_or_of_another_run(folder: RunFolder, content: bytes) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "manifest.json").write_bytes(content)
+    with pytest.raises(PruneCliError):
+        folder.manifest()
+
+
 def test_what_an_unfinished_run_left_is_removed_before_and_after(folder: RunFolder) -> None:
     folder.path.mkdir(parents=True)
     (folder.path / "metrics.csv").write_text("of a process that was killed")
