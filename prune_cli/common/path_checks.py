@@ -29,6 +29,11 @@ def typed_path(text: str | Path, option: str, check: Check) -> Path:
     return Path(text)
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with a leading ~ or ~USER as the folder of that user, and as it stands where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of Path raises RuntimeError
+
+
 def _refused(reason: str, text: str | Path, option: str) -> RequestError:
     where = f"{option} {shlex.quote(str(text))}"
     return RequestError(f"this path cannot be used: {reason}", where, f"another path for {option}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from prune_cli.common.errors import ConfigError, DataError
 from prune_cli.common.lazy import torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.random import generator
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
@@ -179,7 +180,7 @@ def _mnist5k_digits(home: Path) -> dict[str, Digits]:
 
 
 def _idx_digits(folder: str) -> dict[str, np.ndarray]:
-    return {split: _idx_images(Path(folder).expanduser(), stem) for split, stem in STEMS.items()}
+    return {split: _idx_images(expanded(folder), stem) for split, stem in STEMS.items()}
 
 
 def _idx_images(folder: Path, stem: str) -> np.ndarray:

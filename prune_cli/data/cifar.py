@@ -13,6 +13,7 @@ import numpy as np
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.lazy import Tensor, torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import archives
@@ -105,7 +106,7 @@ class _Cifar:
         return getattr(torchvision.datasets, self.torchvision)
 
     def _root(self, home: Path) -> Path:
-        return Path(self.root).expanduser() if self.root else home / self.name
+        return expanded(self.root) if self.root else home / self.name
 
     def _md5s(self) -> dict[str, str]:
         """The published MD5 of every file that is read, by file name."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prune_cli.common.errors import DataError
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.data.idx import find_idx, read_idx
 from prune_cli.data.registry import Split, Splits, datasets
@@ -64,7 +65,7 @@ class FashionMnist:
         return Split(images.unsqueeze(1), labels.long())
 
     def _file(self, stem: str) -> Path:
-        found = find_idx(Path(self.root).expanduser(), stem)
+        found = find_idx(expanded(self.root), stem)
         if found is None:
             raise DataError(
                 f"fashion_mnist is not here: no {stem}.gz",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.lazy import torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.registry import NOT_IN_HASH
 from prune_cli.common.terminal import note
 from prune_cli.data import archives
@@ -74,7 +75,7 @@ class ImageNet1k:
             _unpack(root, split)
 
     def _root(self, home: Path) -> Path:
-        return Path(self.root).expanduser() if self.root else home / "imagenet1k"
+        return expanded(self.root) if self.root else home / "imagenet1k"
 
 
 def _unpack(root: Path, split: str) -> None:

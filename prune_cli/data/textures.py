@@ -15,6 +15,7 @@ import numpy as np
 
 from prune_cli.common.errors import DataError
 from prune_cli.common.lazy import torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.random import generator
 from prune_cli.data.images import read_grey
 from prune_cli.runs.files import sha256
@@ -48,7 +49,7 @@ def photographs() -> dict[str, Path]:
 
 def folder_images(folder: str) -> dict[str, Path]:
     """The images of a folder of textures by file name, sorted. Raises DataError where there are none or too few."""
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     paths = sorted(root.glob(PATTERN), key=lambda path: path.name)
     found = {path.name: path for path in paths}
     if not found:

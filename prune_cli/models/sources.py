@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from prune_cli.common.errors import WeightsError
+from prune_cli.common.path_checks import expanded
 from prune_cli.models.registry import Model
 from prune_cli.runs.facts import confirm_sha256, file_sha256
 from prune_cli.runs.files import is_file, sha256
@@ -57,7 +58,7 @@ def locate(model: Model, fetch: bool = True, dataset: str = "") -> Weights:
             wanted = f"packaged:{dataset}" if dataset else wanted
         path, variant = _packaged_file(model, wanted), wanted.partition(":")[2]
         return Weights("packaged", path, sha256(path), variant, head)
-    path = Path(model.weights).expanduser()
+    path = expanded(model.weights)
     if not is_file(path):
         hint = "packaged, hub, random or a .safetensors file"
         raise WeightsError("there are no such weights", f"model.weights={model.weights}", hint)

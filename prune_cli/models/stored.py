@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prune_cli.common.errors import RequestError, WeightsError
 from prune_cli.common.lazy import Tensor, nn, torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.random import seeded
 from prune_cli.models.card import ModelCard, read_card
 from prune_cli.models.prunable import classifier_names
@@ -20,7 +21,7 @@ from prune_cli.runs.store import part_of, run_record
 def load(path: str | Path) -> nn.Module:
     """See prune_cli.load. Raises WeightsError or RequestError for another file or folder, or a model that this prune-cli
     cannot build; DamagedError for a damaged run."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     card, file = _card_of_run(path) if path.is_dir() else (card_of_file(path), path)
     tensors = read(file)
     with torch.device("meta"):

@@ -12,6 +12,7 @@ from prune_cli.common.command_line import typed_argv
 from prune_cli.common.device import Compute
 from prune_cli.common.errors import RequestError
 from prune_cli.common.lazy import torch
+from prune_cli.common.path_checks import expanded
 from prune_cli.common.plain import Identity
 from prune_cli.common.ranks import ALONE, Ranks, in_process_group
 from prune_cli.config.compose import Composer, Parts
@@ -98,7 +99,7 @@ class Job:
     @property
     def mask_path(self) -> Path:
         """The mask made before; only where method is `mask`."""
-        return Path(str(self.settings.mask)).expanduser()
+        return expanded(str(self.settings.mask))
 
     @property
     def target(self) -> Target:
@@ -152,7 +153,7 @@ class JobFactory:
             compute.start()  # raises ConfigError
         data = self._once(settings.dataset, partial(JobData, settings.dataset, self._paths.data))
         classes = len(data.outline.classes)
-        if settings.mask is not None and not is_file(Path(settings.mask).expanduser()):
+        if settings.mask is not None and not is_file(expanded(settings.mask)):
             raise RequestError("there is no such mask", settings.mask, f"mask=runs/prune/HASH/{MASK}")
         settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
         outline = self._outline(settings, classes)  # before weights are fetched that have nothing to remove

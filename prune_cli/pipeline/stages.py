@@ -19,7 +19,7 @@ from prune_cli.models.sources import RANDOM
 from prune_cli.pipeline.batches import feed, scoring_batches
 from prune_cli.pipeline.iterative import find_mask
 from prune_cli.pipeline.job import Job
-from prune_cli.pipeline.outline import confirm_outline, outlines
+from prune_cli.pipeline.outline import ModelOutline, confirm_outline
 from prune_cli.pipeline.scoring import find_scores
 from prune_cli.pipeline.sparse_training import sparse_training
 from prune_cli.runs.artefacts import SCORED, SCORED_MASK
@@ -47,7 +47,7 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     model = weight_files.build(settings.model, job.weights, classes, settings.seed)
     model = model.to(job.device, settings.compute.dtype).to(memory_format=settings.compute.memory_format)
     parameters = job.target.parameters(model, settings.model.prunable)
-    if outlines(parameters) != job.outline.removable:
+    if ModelOutline.of(model, job.target, settings.model.prunable) != job.outline:
         confirm_outline(job.outline, settings, job.target, classes)
     return model, parameters
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_cli.common.errors import PruneCliError
+from prune_cli.common.path_checks import expanded
 from prune_cli.runs.files import CHECKSUM, DamagedError, read_checksummed, sha256, write_checksummed
 from prune_cli.runs.identity import run_hash
 
@@ -132,7 +133,7 @@ def cache_folder() -> Path | None:
     """Where facts are kept, there or not; None where none are."""
     named = os.environ.get(VARIABLE)
     if named is not None:
-        return Path(named).expanduser() if named else None
+        return expanded(named) if named else None
     with suppress(RuntimeError):  # a user without a home
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prune-cli"
     return None

@@ -20,6 +20,7 @@ from prune_cli.common.path_checks import (
     check_readable_folder,
     check_writable_file,
     check_writable_folder,
+    expanded,
     typed_path,
 )
 
@@ -176,3 +177,9 @@ def test_a_run_that_takes_no_smaller_model_is_refused_before_it_is_read(run: Run
     (folder / "manifest.json").write_text("{}")
     answer = run("shrink", "abc")
     assert (answer.code, answer.lines[2]) == (2, "try: another path for --export")
+
+
+def test_a_user_who_does_not_exist_has_a_path_that_does_not_exist(run: Run) -> None:
+    assert expanded("~") == Path.home() and expanded("~no-such-user-here/x") == Path("~no-such-user-here/x")
+    answer = run("prune", "dataset=fashion_mnist", "dataset.root='~no-such-user-here/x'", "--dry-run")
+    assert answer.code != 0 and "no-such-user-here" in answer.lines[-2]

@@ -216,14 +216,17 @@ def test_an_outline_is_the_same_kept_or_not() -> None:
     assert list(ModelOutline.from_json(found.to_json()).removable) == list(found.removable)
 
 
+@pytest.mark.parametrize("wrong_part", ["removable", "parameters"])
 def test_a_wrong_outline_is_found_out_where_the_work_begins(
-    run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, wrong_part: str
 ) -> None:
     words = ("prune", "scorer=magnitude", "compute.device=cpu", *QUICK)
     built = outlines._built
 
     def wrong(*given: Any) -> ModelOutline:
         found = built(*given)
+        if wrong_part == "parameters":
+            return replace(found, parameters=1)
         first = next(iter(found.removable))
         return replace(found, removable={**found.removable, first: replace(found.removable[first], shape=(1, 1))})
 
