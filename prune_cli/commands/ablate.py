@@ -15,7 +15,14 @@ from prune_cli.common.terminal import note, print_table
 from prune_cli.config.schema import Settings
 from prune_cli.execution.request import check_used
 from prune_cli.execution.run_once import run_once
-from prune_cli.execution.trained_models import MEASURES, TrainedModel, measure_name, opened, titles, trained_models
+from prune_cli.execution.trained_models import (
+    MEASURES,
+    TrainedModel,
+    figure_titles,
+    measure_name,
+    measure_trained_model,
+    trained_models,
+)
 from prune_cli.report.ablation_figures import draw_curves, draw_units
 from prune_cli.runs.artefacts import ABLATION, CLAIMS, CURVES, MANIFEST
 from prune_cli.runs.files import write_csv, write_json
@@ -107,7 +114,7 @@ def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.
 
 
 def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> AblationRecord:
-    model, values = opened(jobs, paths)
+    model, values = measure_trained_model(jobs, paths)
     test = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     training = Probe.of(model, pipeline.training_batches(jobs[0], "ablation", probe.STEPS, probe.STEP_CLIPS))
     write_csv(folder.path / f"{ABLATION}.csv", ablation.single(test, values))
@@ -131,7 +138,7 @@ def _chance(subject: TrainedModel) -> float:
 
 def _draw(planned: list[TrainedModel], tables: dict[str, pd.DataFrame], paths: Paths) -> None:
     up, across = _axes(planned[0])
-    called = titles(planned)
+    called = figure_titles(planned)
     chance = {subject.settings.dataset.name: _chance(subject) for subject in planned}
     units = tables[ABLATION]
     first = units[units.run == units.groupby("dataset").run.transform("first")]  # one model a panel

@@ -11,7 +11,7 @@ from prune_cli.analysis.probe import Probe
 from prune_cli.common.lazy import Tensor, nn, pd, torch
 from prune_cli.common.plain import Row
 from prune_cli.common.terminal import note, print_table
-from prune_cli.execution.trained_models import TrainedModel, opened, titles
+from prune_cli.execution.trained_models import TrainedModel, figure_titles, measure_trained_model
 from prune_cli.report.dynamics_figure import draw_dynamics
 from prune_cli.runs.artefacts import DYNAMICS_FIGURE, DYNAMICS_TABLE
 from prune_cli.runs.files import write_csv
@@ -32,7 +32,7 @@ def dynamics(planned: list[TrainedModel], paths: Paths) -> pd.DataFrame:
     """Measure each model with more and more of its units removed; write dynamics.csv and dynamics.png."""
     table = pd.DataFrame([row for subject in planned for row in _rows(subject, paths)])
     write_csv(paths.results / DYNAMICS_TABLE, table)
-    draw_dynamics(table, titles(planned), paths.results / DYNAMICS_FIGURE)
+    draw_dynamics(table, figure_titles(planned), paths.results / DYNAMICS_FIGURE)
     return table
 
 
@@ -50,7 +50,7 @@ def _rows(subject: TrainedModel, paths: Paths) -> Iterator[Row]:
     jobs = subject.jobs(paths)
     settings = jobs[0].settings
     note(f"{settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
-    model, values = opened(jobs, paths)
+    model, values = measure_trained_model(jobs, paths)
     about = {"dataset": settings.dataset.name, "model": settings.model.name, "seed": settings.seed}
     probe = Probe.of(model, pipeline.evaluation_batches(jobs[0], "test"))
     x_BTI = features(model, _clips(jobs[0]))

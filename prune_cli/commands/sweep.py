@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prune_cli.commands.table import remember, show_table, table
+from prune_cli.commands.table import show_table, table, write_last_sweep
 from prune_cli.common.errors import ErrorParts
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.grid import Planned
@@ -21,7 +21,7 @@ from prune_cli.runs.record import RunRecord
 from prune_cli.runs.status import DONE, FAILED, PENDING, RUNNING, STATES, read_status, state_of
 from prune_cli.runs.store import LOGS, RunFolder, finished, read_record
 from prune_cli.sweeps.points import estimated_seconds
-from prune_cli.sweeps.runner import Starts, Tell, clear, run_all
+from prune_cli.sweeps.runner import OnEnd, RunLauncher, clear, run_all
 
 TAIL = 5  # lines of a failed run's log that are shown
 
@@ -56,9 +56,9 @@ class Outcome:
     stopped: bool
 
 
-def sweep(planned: Planned, paths: Paths, launcher: Starts, fail_fast: bool = False) -> Outcome:
+def sweep(planned: Planned, paths: Paths, launcher: RunLauncher, fail_fast: bool = False) -> Outcome:
     """Run all points that are not finished, and enter the finished ones in runs.csv. Raises PruneCliError."""
-    _remember(planned, paths)
+    _prepare_folders(planned, paths)
     folders = {name: paths.runs / "prune" / name for name in planned}
     waiting = [name for name, folder in folders.items() if state_of(folder) != DONE]
     note(f"{len(planned)} runs, {len(planned) - len(waiting)} of them finished")
@@ -68,9 +68,9 @@ def sweep(planned: Planned, paths: Paths, launcher: Starts, fail_fast: bool = Fa
         if state_of(folders[name]) == RUNNING and (folders[name] / REQUEST).exists():
             continue  # another process works in there
         ask(planned[name][0], folders[name], paths)
-    tell = _teller(planned, len(planned) - len(waiting))
+    on_end = _end_reporter(planned, len(planned) - len(waiting))
     stopped = bool(waiting) and run_all(
-        [folders[name] for name in waiting], launcher, paths.runs / SCRATCH, fail_fast, tell
+        [folders[name] for name in waiting], launcher, paths.runs / SCRATCH, fail_fast, on_end
     )
     update_runs_csv(paths)
     records = [record for folder in folders.values() if (record := read_record(folder, RunRecord)) is not None]
@@ -79,11 +79,11 @@ def sweep(planned: Planned, paths: Paths, launcher: Starts, fail_fast: bool = Fa
     return Outcome(records, failed, stopped)
 
 
-def _remember(planned: Planned, paths: Paths) -> None:
+def _prepare_folders(planned: Planned, paths: Paths) -> None:
     """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
     sweep_temporaries(paths.results)
     clear(paths.runs / SCRATCH)
-    remember([plan for _, plan in planned.values()], paths)
+    write_last_sweep([plan for _, plan in planned.values()], paths)
 
 
 def _tidy(folder: Path, plan: RunPlan) -> None:
@@ -93,11 +93,11 @@ def _tidy(folder: Path, plan: RunPlan) -> None:
             pass
 
 
-def _teller(planned: Planned, done: int) -> Tell:
+def _end_reporter(planned: Planned, done: int) -> OnEnd:
     """Counts the runs that have ended, and says what came of each."""
     ended = done
 
-    def tell(folder: Path, state: str) -> None:
+    def on_end(folder: Path, state: str) -> None:
         """One more has ended."""
         nonlocal ended
         ended += 1
@@ -106,7 +106,7 @@ def _teller(planned: Planned, done: int) -> Tell:
         came = f"test {record.accuracy_last:.2f} %" if record else f"failed: {'; '.join(_reason(folder))}"
         note(f"[{ended}/{len(planned)}] {title}: {came}")
 
-    return tell
+    return on_end
 
 
 def _reason(folder: Path) -> list[str]:

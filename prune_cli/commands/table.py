@@ -34,7 +34,7 @@ def entries(paths: Paths, everything: bool = False) -> list[RunPlan]:
     return [done.get(point.hash, point) for point in points]
 
 
-def remember(plans: Iterable[RunPlan], paths: Paths) -> None:
+def write_last_sweep(plans: Iterable[RunPlan], paths: Paths) -> None:
     """Write which points the last sweep has."""
     write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": [plan.to_json() for plan in plans]})
 

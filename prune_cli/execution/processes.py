@@ -42,7 +42,7 @@ def by_processes(job: pipeline.Job, folder: RunFolder, paths: Paths, kind: str) 
         note(f"this run is finished: {folder.path}")
         return record
     ask(job, folder.path, paths, kind)
-    stopped = run_all([folder.path], Launcher(), paths.runs / SCRATCH, fail_fast=False, tell=lambda *_: None)
+    stopped = run_all([folder.path], Launcher(), paths.runs / SCRATCH, fail_fast=False, on_end=lambda *_: None)
     if stopped:
         raise KeyboardInterrupt
     return folder.record(RunRecord) or _failed(folder.path)

@@ -94,7 +94,7 @@ def _trainings(words: list[str], paths: Paths) -> dict[str, Settings]:
     return found
 
 
-def titles(planned: Iterable[TrainedModel]) -> dict[str, str]:
+def figure_titles(planned: Iterable[TrainedModel]) -> dict[str, str]:
     """What figures call each measure and each dataset, by its name."""
     measures = {measure_name(each.scorer): _title(each.scorer) for subject in planned for each in subject.measures}
     return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
@@ -108,7 +108,7 @@ def measure_name(scorer: Scorer) -> str:
     return " ".join([scorer.name, *_options(scorer)])
 
 
-def opened(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Module, dict[str, Tensor]]:
+def measure_trained_model(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Module, dict[str, Tensor]]:
     """The trained model, and what each measure finds of its units by the measure's name (`measure_name`), (U,)."""
     pipeline.keep_data(jobs[0], paths)
     model, _ = pipeline.build_model(jobs[0])

@@ -1,4 +1,4 @@
-"""The batches of a job: those that are scored on, trained on and evaluated."""
+"""The batches of a job for scoring, training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ KEPT_BYTES = 1 << 28  # of scoring batches in memory: three of 128 images of 3×
 
 
 class ScoringBatches:
-    """Batches that scores are measured on: at every pass the same ones in the same order, made when they are asked for.
+    """Batches for scoring, which can be iterated several times with equal contents and order, and are loaded lazily.
 
-    The first of them that fit into KEPT_BYTES are kept after they are made; the others are made again in each pass, so
-    that only one is in memory at a time.
+    The first batches that fit into KEPT_BYTES stay in memory; each pass loads the others again, one at a time.
     """
 
     def __init__(self, loader: Loader, indices: list[int], micro_batch: int):
         self._loader, self._indices, self._micro_batch = loader, indices, micro_batch
         self._kept: list[Batch] = []
-        self._room = KEPT_BYTES
+        self._bytes_left = KEPT_BYTES
 
     @property
     def images(self) -> int:
-        """How many images or clips are in the batches."""
+        """The number of images or clips in the batches."""
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Batch]:
-        for x, y in self._whole():
+        for x, y in self._full_batches():
             yield from zip(x.split(self._micro_batch), y.split(self._micro_batch), strict=True)
 
-    def _whole(self) -> Iterator[Batch]:
+    def _full_batches(self) -> Iterator[Batch]:
         kept = list(self._kept)
         yield from kept
         if rest := self._indices[len(kept) * self._loader.batch_size :]:
@@ -47,17 +46,17 @@ class ScoringBatches:
                 yield batch
 
     def _keep(self, number: int, batch: Batch) -> None:
-        """Keep a batch if there is room for it and it is the next one."""
+        """Keep batch `number` in memory if it is the next one to keep and fits."""
         if number == len(self._kept):
-            self._room -= sum(tensor.nbytes for tensor in batch)
-            if self._room >= 0:
+            self._bytes_left -= sum(tensor.nbytes for tensor in batch)
+            if self._bytes_left >= 0:
                 self._kept.append(batch)
 
 
 def scoring_batches(job: Job) -> ScoringBatches:
-    """The shuffled training batches that scores are measured on, drawn for this purpose alone.
+    """The shuffled training batches that scores are measured on, drawn by a generator for scoring alone.
 
-    The first is made at once: data that cannot be read are found early, and the time of one batch is not the scorer's.
+    The first batch is loaded at once, so that unreadable data raise early and its loading is not timed as scoring.
     """
     options = job.scoring
     loader = _loader(job, "train", options.batch_size)
@@ -69,7 +68,7 @@ def scoring_batches(job: Job) -> ScoringBatches:
 
 
 def training_batches(job: Job, purpose: str, steps: int, batch_size: int) -> Iterable[Batch]:
-    """So many full batches of shuffled training data, drawn for one purpose; a small split is gone through again and again."""
+    """`steps` full batches of shuffled training data, drawn for one purpose; a small split is passed through repeatedly."""
     loader = _loader(job, "train", batch_size)
     passes = -(-steps * batch_size // len(loader.split))
     order = [index for number in range(passes) for index in loader.shuffled(job.settings.seed, purpose, number)]
@@ -77,14 +76,14 @@ def training_batches(job: Job, purpose: str, steps: int, batch_size: int) -> Ite
 
 
 def feed(job: Job) -> Feed:
-    """The batches of the job's recipe: shuffled training epochs, and the splits that are evaluated after each."""
+    """The batches of the job's recipe: shuffled training epochs, and the splits to evaluate after each epoch."""
     recipe, seed = job.settings.recipe, job.settings.seed
     loader = _loader(job, "train", recipe.batch_size, job.ranks, even=recipe.cutmix_alpha > 0)
     full = -(-len(job.splits.train) // recipe.batch_size)
     steps = min(full, recipe.train_batches or full)
 
     def epoch(number: int, first: int = 0) -> Iterable[Batch]:
-        """The batches of one epoch from `first` on, mixed where the recipe says so: the same as if all had been made."""
+        """The batches of one epoch from number `first` on, with flips and CutMix as if all batches had been drawn."""
         flips = generator(seed, "flip", number) if recipe.horizontal_flip else None
         for _ in range(first if flips is not None else 0):
             torch.rand(recipe.batch_size, generator=flips)  # what the batches before have drawn
@@ -106,7 +105,7 @@ def evaluation_batches(job: Job, split: str) -> Iterable[Batch]:
 
 
 def _loader(job: Job, split: str, batch_size: int, ranks: Ranks = ALONE, even: bool = False) -> Loader:
-    """Each rank's batches hold its share where `ranks` says so, else everything."""
+    """The loader of a split. ranks: the processes that share each batch; by default batches are whole."""
     settings, compute = job.settings, job.settings.compute
     return Loader(
         job.splits.named()[split],

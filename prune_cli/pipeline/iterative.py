@@ -1,4 +1,4 @@
-"""From a scorer to a mask: once, or in rounds that each score what the round before left."""
+"""From a scorer to a mask: in one scoring, or in rounds that each score the model pruned by the previous round."""
 
 from __future__ import annotations
 
@@ -35,39 +35,42 @@ def find_mask(
     weights, density = 1 - sparsity (Tanaka et al. 2020; de Jorge et al. 2021). What a round removed ranks last in the
     next ones, unless the scorer `allows_regrowth`: then all weights compete in every round. A pattern is asked of the last round
     alone. The number removed before the last round is rounded down; to the nearest would change 8 % of a SynFlow mask.
-    control: changes the scores before they are selected from. target: what the mask is of, where a scorer of these
-    parameters serves it; by default the parameters themselves. The model is left as it was.
+    control: changes the scores before the selection. target: the kind of thing that the mask is of, whose scores follow
+    from those of `parameters`; by default the parameters themselves. The model is left as it was.
     """
-    rounds, of = scorer.rounds, target or WEIGHTS
+    rounds, target = scorer.rounds, target or WEIGHTS
 
-    def choose(scores: Scores, number: int) -> masks.Mask:
-        by = of.scores(model, scores)
-        by = by if control is None else control.scores(by)
-        size = sum(score.numel() for score in by.values())
+    def select_mask(scores: Scores, number: int) -> masks.Mask:
+        """The mask of round `number` (from 1), selected from the scores of that round."""
+        ranked = target.scores(model, scores)
+        ranked = ranked if control is None else control.scores(ranked)
+        size = sum(score.numel() for score in ranked.values())
         if number == rounds:
-            return masks.select(by, sparsity, scope, min_kept_per_tensor, pattern)
+            return masks.select(ranked, sparsity, scope, min_kept_per_tensor, pattern)
         removed = int((1 - (1 - sparsity) ** (number / rounds)) * size)  # rounded down, as in the published code
-        return masks.select(by, removed / size, scope, min_kept_per_tensor)
+        return masks.select(ranked, removed / size, scope, min_kept_per_tensor)
 
     if rounds == 1:
-        return choose(scorer(model, batches, parameters), 1)
-    return _in_rounds(model, repeatable(batches), parameters, scorer, choose, partial(of.weight_mask, model))
+        return select_mask(scorer(model, batches, parameters), 1)
+    return _find_in_rounds(
+        model, repeatable(batches), parameters, scorer, select_mask, partial(target.weight_mask, model)
+    )
 
 
-def _in_rounds(
+def _find_in_rounds(
     model: nn.Module,
     batches: Batches,
     parameters: Parameters,
     scorer: Scorer,
-    choose: Callable[[Scores, int], masks.Mask],
+    select_mask: Callable[[Scores, int], masks.Mask],
     weight_mask: Callable[[masks.Mask], masks.Mask],
 ) -> masks.Mask:
     mask: masks.Mask = {}
-    with _restored(parameters) as originals:
+    with _original_weights(parameters) as originals:
         for number in range(1, scorer.rounds + 1):
             scores = _score(model, batches, parameters, scorer, originals, weight_mask(mask))
-            mask = choose(scores, number)
-            _leave(parameters, originals, weight_mask(mask))
+            mask = select_mask(scores, number)
+            _reset_weights(parameters, originals, weight_mask(mask))
     return mask
 
 
@@ -88,17 +91,17 @@ def _score(
 
 
 @contextmanager
-def _restored(parameters: Parameters) -> Iterator[dict[str, Tensor]]:
-    """A copy of the weights; they have these values again afterwards."""
+def _original_weights(parameters: Parameters) -> Iterator[dict[str, Tensor]]:
+    """Yield a copy of the weights; restore the weights from it when the context is left."""
     originals = {name: p.detach().clone() for name, p in parameters.items()}
     try:
         yield originals
     finally:
-        _leave(parameters, originals, {})
+        _reset_weights(parameters, originals, {})
 
 
-def _leave(parameters: Parameters, originals: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> None:
-    """Give the weights their first values, but for those that the mask removes."""
+def _reset_weights(parameters: Parameters, originals: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> None:
+    """Reset the weights to their original values, with zeros where the mask removes them."""
     with torch.no_grad():
         for name, original in originals.items():
             parameters[name].copy_(original)

@@ -1,4 +1,4 @@
-"""A job: one run with its settings, its data and its weights at hand, and what such a run is called."""
+"""Job: one run with its settings, data and weights; JobFactory, which makes jobs; and the identities of runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from prune_cli.training.recipe import Recipe
 
 
 def composer(paths: Paths) -> Composer:
-    """The door from overrides to settings, with every part of the program behind it, plug-ins too. Raises ConfigError."""
+    """The composer that turns overrides into settings, with all registered classes, plug-ins too. Raises ConfigError."""
     choices = catalogue(paths)  # loads the plug-ins, which register their classes
     parts: Parts = {
         "model": models.classes,
@@ -55,10 +55,10 @@ def composer(paths: Paths) -> Composer:
 
 @dataclass(frozen=True)
 class Job:
-    """One run, checked: its settings, its data, where its weights are and its model in outline.
+    """One run after validation: its settings, data, the location of its weights and the outline of its model.
 
-    Neither data nor torch is needed before the work begins, and then `prepare` is called. argv: the command that was typed for
-    it. ranks: the processes that share it. here: it runs on this machine.
+    A job can be planned without images and torch; `prepare` is called when the work begins. argv: the typed command.
+    ranks: the processes that compute the run together. here: whether it runs on this machine.
     """
 
     settings: Settings
@@ -70,35 +70,37 @@ class Job:
     here: bool = True
 
     def prepare(self) -> Job:
-        """Read the data, choose the device and set the number of threads, and check that what was kept of data and weights is
-        so. Raises DataError, ConfigError, and PruneCliError where it is not. Returns the job."""
+        """Read the data, choose the device, set the number of threads, and verify cached facts of data and weights.
+
+        Returns the job. Raises DataError, ConfigError, and PruneCliError where data or weights have changed.
+        """
         _ = self.device, self.splits, self._confirmed
         return self
 
     @cached_property
     def _confirmed(self) -> bool:
-        """Raises PruneCliError where the file of weights is another than the run's identity says."""
+        """True. Raises PruneCliError where the weights file is not the one in the run's identity."""
         confirm(self.weights)
         return True
 
     @cached_property
     def device(self) -> torch.device:
-        """Where this process computes; the first to ask sets the number of threads. Raises ConfigError."""
+        """The device of this process; the first access sets the number of threads. Raises ConfigError."""
         return self.ranks.device(self.settings.compute.start()) if self.here else torch.device("cpu")
 
     @property
     def splits(self) -> Splits:
-        """The images or clips, read when first asked for. Raises DataError, PruneCliError (see JobData)."""
+        """The images or clips, read at the first access. Raises DataError, PruneCliError (see JobData)."""
         return self.data.splits
 
     @property
     def data_digest(self) -> str:
-        """What the run's identity knows of the data."""
+        """The digest that stands for the data in the run's identity."""
         return self.data.outline.digest
 
     @property
     def mask_path(self) -> Path:
-        """The mask made before; only where method is `mask`."""
+        """The path of the typed mask; only where `method` is `mask`."""
         return expanded(str(self.settings.mask))
 
     @property
@@ -108,7 +110,8 @@ class Job:
 
     @property
     def scoring(self) -> Scoring:
-        """What is scored on: the default where the scorer sees no data; `batches` open where it wants as many anyway."""
+        """The scoring options of the run's identity: the defaults where the scorer reads no data, and `batches` None where
+        it equals the scorer's own number."""
         settings = self.settings
         if not settings.scorer.sees_data:
             return Scoring()
@@ -134,30 +137,29 @@ def removed_target(settings: Settings) -> Target:
 
 
 class JobFactory:
-    """Makes jobs. Data and weights that several runs share are read once."""
+    """Makes jobs; data, weights and outlines that several jobs share are found once."""
 
     def __init__(self, paths: Paths, fetch: bool = True, here: bool = True, argv: Sequence[str] | None = None):
-        """fetch: weights that are not here. here: the jobs run on this machine, so it must have their device.
-
-        argv: the command that was typed; None: this process's own.
+        """fetch: whether to download weights from the hub. here: whether the jobs run on this machine, which then must
+        have their device. argv: the typed command; None: that of this process.
         """
         self._paths, self._fetch, self._here = paths, fetch, here
         self._argv = typed_argv() if argv is None else tuple(argv)
         self._read: dict[str, Any] = {}
 
     def job(self, settings: Settings) -> Job:
-        """Find everything that the run needs, last of all its other processes. Raises RequestError before any work starts."""
+        """The job of these settings; joins the process group of its run last. Raises RequestError before any work starts."""
         check_fit(settings)
         compute = settings.compute
         if self._here and not compute.runs_anywhere:
             compute.start()  # raises ConfigError
-        data = self._once(settings.dataset, partial(JobData, settings.dataset, self._paths.data))
+        data = self._cached(settings.dataset, partial(JobData, settings.dataset, self._paths.data))
         classes = len(data.outline.classes)
         if settings.mask is not None and not is_file(expanded(settings.mask)):
             raise RequestError("there is no such mask", settings.mask, f"mask=runs/prune/HASH/{MASK}")
         settings.control.control.check(settings.sparsity.pattern, scored=settings.mask is None)
         outline = self._outline(settings, classes)  # before weights are fetched that have nothing to remove
-        weights = self._once(
+        weights = self._cached(
             (settings.model, settings.dataset.name), partial(locate, settings.model, self._fetch, settings.dataset.name)
         )
         weight_files.check(outline.state, weights)
@@ -166,12 +168,12 @@ class JobFactory:
         return Job(settings, data, weights, outline, self._argv, ranks, self._here)
 
     def _outline(self, settings: Settings, classes: int) -> ModelOutline:
-        """The outline of the model, made once for all jobs that share it."""
+        """The outline of the model, cached for all jobs that share it."""
         target = removed_target(settings)
         part = (settings.model, target.name, classes, settings.compute.precision)
-        return self._once(part, partial(model_outline, settings, target, classes))
+        return self._cached(part, partial(model_outline, settings, target, classes))
 
-    def _once(self, part: Any, read: Any) -> Any:
+    def _cached(self, part: Any, read: Any) -> Any:
         key = repr(part)
         if key not in self._read:
             self._read[key] = read()
@@ -179,7 +181,7 @@ class JobFactory:
 
 
 def _base_identity(job: Job, compute: Compute | None = None) -> Identity:
-    """What every run's name has. compute: None: the job's own, without sparse layers, which only what is pruned has."""
+    """The entries of every run's identity. compute: None: the job's own without `sparse`, which only pruned runs have."""
     settings = job.settings
     return {
         "model": versioned_options(settings.model) | {"weights": job.weights.sha256 or job.weights.name},
@@ -190,19 +192,19 @@ def _base_identity(job: Job, compute: Compute | None = None) -> Identity:
 
 
 def train_identity(job: Job) -> Identity:
-    """What changes the numbers of a dense training run."""
+    """The identity of a dense training run: all that changes its numbers."""
     return {**_base_identity(job), "recipe": versioned_options(job.settings.recipe)}
 
 
 def score_identity(job: Job) -> Identity:
-    """What changes the scores. Autocast to bf16 does not: it is of training and evaluation."""
+    """The identity of a scoring run: all that changes the scores. bf16 counts as fp32: scores use no autocast."""
     compute = job.settings.compute
     precision = "fp32" if compute.precision == "bf16" else compute.precision
-    return {**_base_identity(job, replace(compute, precision=precision, sparse="off")), **_scores(job)}
+    return {**_base_identity(job, replace(compute, precision=precision, sparse="off")), **_scoring_identity(job)}
 
 
-def _scores(job: Job) -> Identity:
-    """What is scored, by which scorer and on which data."""
+def _scoring_identity(job: Job) -> Identity:
+    """The entries of an identity for scoring: the scorer, its batches, and what it scores."""
     return {
         "scorer": versioned_options(job.settings.scorer),
         "scoring": versioned_options(job.scoring),
@@ -212,7 +214,7 @@ def _scores(job: Job) -> Identity:
 
 
 def prune_identity(job: Job) -> Identity:
-    """What changes the numbers of a pruned and fine-tuned run."""
+    """The identity of a pruned and fine-tuned run: all that changes its numbers."""
     identity = {**train_identity(job), **job.target.identity}
     if job.method != "dense":
         identity |= {"compute": versioned_options(job.settings.compute)}
@@ -223,4 +225,4 @@ def prune_identity(job: Job) -> Identity:
         return identity | {"mask": mask_files.digest(mask_files.read(job.mask_path))}
     if job.method == "dense":
         return identity | {"sparsity": {"percent": 0.0}}  # over what nothing is removed does not matter
-    return {**identity, "sparsity": versioned_options(job.settings.sparsity), **_scores(job)}
+    return {**identity, "sparsity": versioned_options(job.settings.sparsity), **_scoring_identity(job)}

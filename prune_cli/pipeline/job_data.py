@@ -1,4 +1,4 @@
-"""The data of a job: what a plan needs to know of it at once, the images or clips when the work begins."""
+"""The data of a job: its outline for planning, and its images or clips when the work begins."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ class DataOutline:
 
     @classmethod
     def of(cls, splits: Splits) -> DataOutline:
-        """What is found by reading all of it."""
+        """The outline of splits; reads all of their data."""
         return cls(splits.digest(), tuple(splits.classes))
 
 
 class JobData:
-    """A dataset. Its outline is the one that is kept (runs/facts.py) where its files are as they were when it was found,
-    so that a plan reads no image; the splits that are computed on are read in this process, and must have that digest.
+    """A dataset with a cached outline (runs/facts.py), so that a plan reads no image as long as the files are unchanged.
 
-    Both raise DataError where the dataset is missing or damaged, and `splits` raises PruneCliError where it is another
-    than the outline says.
+    The splits are read in this process and must have the outline's digest. `outline` and `splits` raise DataError where
+    the dataset is missing or damaged, and `splits` raises PruneCliError where its digest is not that of the outline.
     """
 
     def __init__(self, dataset: Dataset, home: Path):
@@ -40,39 +39,39 @@ class JobData:
 
     @cached_property
     def outline(self) -> DataOutline:
-        """The digest and the classes."""
-        about = self._about()
-        kept = None if about is None else facts.recall(KIND, about)
+        """The digest and the classes of the dataset, from the cache or from its data."""
+        key = self._cache_key()
+        kept = None if key is None else facts.recall(KIND, key)
         if kept is not None:
             return DataOutline(kept["digest"], tuple(kept["classes"]))
-        self._keep(about)
+        self._keep(key)
         return self._read[1]
 
     @cached_property
     def splits(self) -> Splits:
-        """The images or clips."""
+        """The images or clips of the dataset."""
         splits, found = self._read
         if found != self.outline:
-            if (about := self._about()) is not None:
-                facts.forget(KIND, about)
+            if (key := self._cache_key()) is not None:
+                facts.forget(KIND, key)
             raise facts.outdated(f"dataset={self._dataset.name}")
         return splits
 
     def build(self) -> None:
-        """Write the dataset where later runs find it sooner, if it is one that is made here. Raises DataError, OSError.
+        """Write a dataset that is built here into the data folder. Raises DataError, OSError.
 
-        What was made is read once more, so that its outline is known to the next command.
+        New files are read once, so that their outline is cached for the next command.
         """
-        before = self._about()
+        before = self._cache_key()
         self._dataset.build(self._home)
-        if self._about() != before:
+        if self._cache_key() != before:
             _ = JobData(self._dataset, self._home).outline
 
-    def _keep(self, about: Any) -> None:
-        """Read the dataset, and keep its outline where its files have stayed as they are in `about` meanwhile."""
+    def _keep(self, key: Any) -> None:
+        """Read the dataset, and cache its outline under `key` unless its files have changed while they were read."""
         outline = self._read[1]
-        if about is not None and about == self._about():
-            facts.remember(KIND, about, asdict(outline))
+        if key is not None and key == self._cache_key():
+            facts.remember(KIND, key, asdict(outline))
 
     @cached_property
     def _read(self) -> tuple[Splits, DataOutline]:
@@ -80,8 +79,8 @@ class JobData:
             splits = self._dataset.load(self._home)
             return splits, DataOutline.of(splits)
 
-    def _about(self) -> dict[str, Any] | None:
-        """All that decides the outline, but for what decides every fact; None where files do not tell."""
+    def _cache_key(self) -> dict[str, Any] | None:
+        """The key of the outline in the cache: dataset, options and file stamps; None where files do not determine it."""
         if not isinstance(self._dataset, FromFiles) or not is_packaged(self._dataset):
             return None
         with as_data_errors(self._dataset):

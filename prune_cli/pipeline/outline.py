@@ -1,4 +1,4 @@
-"""A model without its weights: names, shapes and sizes, which are all that counting, describing and refusing need."""
+"""Outlines of models without weights: names, shapes and sizes, which suffice for counts, plans and checks."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ KIND = "model"
 
 @dataclass(frozen=True)
 class TensorOutline:
-    """A tensor without its values; it answers what is asked of a tensor's size. itemsize: bytes of a value."""
+    """The shape and value size of a tensor, with its methods that ask for them. itemsize: bytes of a value."""
 
     shape: tuple[int, ...]
     itemsize: int
 
     @property
     def ndim(self) -> int:
-        """How many dimensions it has."""
+        """The number of dimensions."""
         return len(self.shape)
 
     def numel(self) -> int:
-        """How many values it has."""
+        """The number of values."""
         return math.prod(self.shape)
 
     def element_size(self) -> int:
-        """Bytes of a value."""
+        """The size of one value in bytes."""
         return self.itemsize
 
 
@@ -45,7 +45,7 @@ TensorOutlines = dict[str, TensorOutline]
 
 @dataclass(frozen=True)
 class ModelOutline:
-    """A model for a task and a target.
+    """The outline of a model for a number of classes and a target.
 
     removable: what can be removed, by name, in the model's order (Target.parameters). zeroed: the tensors in which
     removal sets zeros (Target.zeroed). parameters: the number of all. bytes: of all parameters and buffers. score_bytes:
@@ -62,7 +62,7 @@ class ModelOutline:
 
     @classmethod
     def of(cls, model: nn.Module, target: Target, prunable: list[str]) -> ModelOutline:
-        """What is counted on the model itself, which may be on the meta device. Raises ConfigError."""
+        """The outline of a model, which may be on the meta device. Raises ConfigError where nothing can be removed."""
         return cls(
             removable=outlines(target.parameters(model, prunable)),
             zeroed=outlines(target.zeroed(model, prunable)),
@@ -75,20 +75,20 @@ class ModelOutline:
 
     @property
     def size(self) -> int:
-        """How many things can be removed."""
+        """The number of entries that can be removed."""
         return sum(tensor.numel() for tensor in self.removable.values())
 
     def zeros(self, removed: int) -> int:
-        """How many weights become zero where so many things are removed; where they differ in size, as in the mean."""
+        """The number of weights that become zero where `removed` entries are removed; the mean where entries differ in size."""
         return removed * sum(tensor.numel() for tensor in self.zeroed.values()) // self.size
 
     def to_json(self) -> JsonObject:
-        """As values of JSON."""
+        """The outline as a JSON object."""
         return asdict(self) | {"state": self.state.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelOutline:
-        """What `to_json` gave."""
+        """The outline that a JSON object from `to_json` holds."""
         tensors = {
             part: {name: TensorOutline(tuple(each["shape"]), each["itemsize"]) for name, each in value[part].items()}
             for part in ("removable", "zeroed")
@@ -98,22 +98,22 @@ class ModelOutline:
 
 
 def model_outline(settings: Settings, target: Target, classes: int) -> ModelOutline:
-    """The outline that is kept (runs/facts.py), else that of the model built on the meta device. Raises ConfigError."""
+    """The outline from the cache (runs/facts.py), else from the model built on the meta device. Raises ConfigError."""
     if not (is_packaged(settings.model) and is_packaged(target)):
-        return _built(settings, target, classes)
-    about = _about(settings, target, classes)
-    return ModelOutline.from_json(facts.known(KIND, about, lambda: _built(settings, target, classes).to_json()))
+        return _build_outline(settings, target, classes)
+    key = _cache_key(settings, target, classes)
+    return ModelOutline.from_json(facts.known(KIND, key, lambda: _build_outline(settings, target, classes).to_json()))
 
 
 def confirm_outline(outline: ModelOutline, settings: Settings, target: Target, classes: int) -> None:
-    """Build the model in outline once more. Raises PruneCliError where it is another, which is no longer kept then."""
-    if _built(settings, target, classes) != outline:
-        facts.forget(KIND, _about(settings, target, classes))
+    """Build the outline again. Raises PruneCliError, and removes the cached one, where the two differ."""
+    if _build_outline(settings, target, classes) != outline:
+        facts.forget(KIND, _cache_key(settings, target, classes))
         raise facts.outdated(f"model={settings.model.name}")
 
 
-def _about(settings: Settings, target: Target, classes: int) -> JsonObject:
-    """All that decides an outline, but for what decides every fact."""
+def _cache_key(settings: Settings, target: Target, classes: int) -> JsonObject:
+    """The key of an outline in the cache: model, target, classes and precision."""
     return {
         "model": {"name": settings.model.name, **asdict(settings.model)},
         "target": target.name,
@@ -122,7 +122,7 @@ def _about(settings: Settings, target: Target, classes: int) -> JsonObject:
     }
 
 
-def _built(settings: Settings, target: Target, classes: int) -> ModelOutline:
+def _build_outline(settings: Settings, target: Target, classes: int) -> ModelOutline:
     with torch.device("meta"):
         model = settings.model.build(classes).to(settings.compute.dtype)
     return ModelOutline.of(model, target, settings.model.prunable)

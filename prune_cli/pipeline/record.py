@@ -1,4 +1,4 @@
-"""The record of a run: what tables read and what a rerun believes."""
+"""The plan and the record of a run, and the files that a finished run writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from prune_cli.training.loop import best_row
 
 
 def describe(job: Job, kind: str) -> RunPlan:
-    """What a plan and a table need to know of a run before it has run.
+    """The plan of a job: its identity, counts and titles, known before the run.
 
     Raises RequestError for a mask in a dense training run, SelectionError for a mask that does not exist.
     """
@@ -67,7 +67,7 @@ def _method_title(job: Job) -> str:
 
 
 def _counts(job: Job) -> tuple[int, int, float]:
-    """How many weights are prunable, how many are kept, and the percentage removed."""
+    """The number of prunable entries, the number kept, and the sparsity in percent."""
     parameters, prunable = job.outline.removable, job.outline.size
     if job.method == "mask":
         kept = mask_files.kept(mask_files.load(job.mask_path, parameters))
@@ -81,7 +81,7 @@ def _counts(job: Job) -> tuple[int, int, float]:
 
 
 def input_of(job: Job) -> JsonObject:
-    """The size, mean and std of the images that the model sees; nothing of clips, which keep theirs."""
+    """The size, mean and std of the model's images as a JSON object; empty for clips."""
     values = asdict(job.settings.model.input)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
@@ -109,10 +109,10 @@ def write_run(
     plan: RunPlan,
     scoring: ScoringCost | None = None,
 ) -> RunRecord:
-    """Write all files of a run, the manifest with their digests last. Returns the record. scoring: what scoring took."""
+    """Write all files of a run, the manifest with their digests last. Returns the record. scoring: the cost of scoring."""
 
     def write() -> RunRecord:
-        """Write, in one process."""
+        """Write the files and the record; called in the main process alone."""
         _write_files(folder.path, job, model, mask, rows)
         return write_record(folder.path, _record(folder, job, mask, rows, plan, scoring))
 
@@ -133,7 +133,7 @@ def _write_files(path: Path, job: Job, model: nn.Module, mask: masks.Mask, rows:
 
 
 def card_of(job: Job) -> ModelCard:
-    """What the files of a job's model say of it."""
+    """The model card of a job, the metadata of its model files."""
     return ModelCard.of(job.settings.model, list(job.splits.classes))
 
 

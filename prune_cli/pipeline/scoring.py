@@ -1,4 +1,4 @@
-"""The scores of a job and their record: measured once, and kept for all runs that select from them."""
+"""The scores of a job and their record: computed once, and stored for all runs that select from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prune_cli.scorers.unit_scorer import ranked
 
 
 def find_scores(job: Job, model: nn.Module, paths: Paths) -> tuple[Scores, ScoreRecord]:
-    """The scores of what the job's target has scored, and their record; taken from an earlier scoring run with the same identity if there is one."""
+    """The scores of `target.to_score` and their record, read from a finished scoring run of equal identity if there is one."""
     folder = RunFolder.of(paths.runs, "score", score_identity(job))
     parameters = job.target.to_score(model, job.settings.model.prunable)
     with folder.claimed(wait=True):
@@ -62,7 +62,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
 def _scores_with_quantiles(
     scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
 ) -> tuple[Scores, pd.DataFrame, float]:
-    """The scores, the spread of each of their terms a tensor, and the seconds that the scorer itself took."""
+    """The scores, a table of the quantiles of their terms (a row a tensor), and the seconds that the scorer took."""
     scores, rows, aside, start = {}, [], 0.0, time.perf_counter()
     for name, terms in scorer.terms(model, batches, parameters):
         paused = time.perf_counter()
@@ -75,7 +75,7 @@ def _scores_with_quantiles(
 def _measure_units(
     scorer: Scorer, model: nn.Module, batches: Batches, parameters: Parameters
 ) -> tuple[Scores, pd.DataFrame, float]:
-    """The scores of units, what was measured of each, a row a unit, and the seconds that the scorer took."""
+    """The scores of units, a table of their measurements (a row a unit), and the seconds that the scorer took."""
     start = time.perf_counter()
     measured = scorer.measures(model, batches, parameters)
     scores, seconds = ranked(measured, scorer.keep), time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Training between sparse and dense layers: which layers of a run are sparse meanwhile, and what its record says of them."""
+"""Training with sparse layers: which layers of a run are sparse, and their entry in its record."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from prune_cli.runtime.faster import faster_sparse
 
 @contextmanager
 def sparse_training(job: Job, model: nn.Module, mask: Mask, folder: RunFolder | None) -> Iterator[Mask]:
-    """Within the block the pruned layers that compute.sparse chooses are sparse; yields the mask of all other weights.
+    """Make the pruned layers that compute.sparse chooses sparse inside this context; yields the mask of all other weights.
 
-    What is chosen is kept in the run's folder: a run that was stopped goes on with the same layers.
+    The choice is stored in the run's folder, so that a run that was stopped goes on with equal layers.
     """
     if job.settings.compute.sparse == "off" or not mask:
         yield mask
@@ -35,8 +35,10 @@ def sparse_training(job: Job, model: nn.Module, mask: Mask, folder: RunFolder | 
 
 
 def layers_of(folder: RunFolder | None) -> SparseLayers | None:
-    """What was chosen for the run in this folder; None where nothing was. Where the file is damaged the run begins again:
-    its checkpoint, if there is one, is that of layers that nobody knows any more."""
+    """The sparse layers stored for the run in this folder; None where none are stored.
+
+    A damaged file removes the run's checkpoint, which belongs to layers that are no longer known: the run begins again.
+    """
     if folder is None:
         return None
     try:
@@ -51,7 +53,7 @@ def layers_of(folder: RunFolder | None) -> SparseLayers | None:
 
 
 def _choose(job: Job, model: nn.Module, mask: Mask) -> SparseLayers:
-    """The layers that are sparse: on a CPU all that can be, or with `auto` those of them that are faster so."""
+    """The layers to make sparse: on a CPU all that can be, or with `auto` those that are faster sparse."""
     sparse = list(sparse_able(model, mask))
     if job.settings.compute.sparse == "auto" and sparse:
         sparse = _faster(job, model, mask, sparse)

@@ -42,7 +42,7 @@ from prune_cli.training.trackers import Tracking
 
 
 def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """The model with its weights and head, on the device, and what can be removed of it: see Target.parameters."""
+    """The model with its weights and head, on the device, and the parameters that can be removed (Target.parameters)."""
     settings, classes = job.prepare().settings, len(job.data.outline.classes)
     model = weight_files.build(settings.model, job.weights, classes, settings.seed)
     model = model.to(job.device, settings.compute.dtype).to(memory_format=settings.compute.memory_format)
@@ -53,7 +53,7 @@ def build_model(job: Job) -> tuple[nn.Module, dict[str, nn.Parameter]]:
 
 
 def keep_data(job: Job, paths: Paths) -> None:
-    """Write the dataset where later runs find it sooner, if it is one that is made here and its folder takes it."""
+    """Write a dataset that is built here into the data folder, so that later runs load it faster; a note where it fails."""
     if not job.ranks.main:
         return
     try:
@@ -65,27 +65,27 @@ def keep_data(job: Job, paths: Paths) -> None:
 def choose_mask(
     job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
 ) -> tuple[masks.Mask, ScoringCost | None]:
-    """The job's mask, and what the scoring behind it took if there was one. A dense run has an empty mask.
+    """The job's mask, and the cost of its scoring (None where nothing is scored). A dense run has an empty mask.
 
-    What was scored for is kept in the run's folder: a run that was stopped goes on with the same mask. Of several
-    processes the first one scores the whole batches, and the others take its mask: it is the one that a process alone
-    finds, which sums of scores over shares would be to rounding only.
+    A scored mask is stored in the run's folder, so that a run that was stopped goes on with an equal mask. With several
+    processes the main one scores whole batches and the others take its mask, so that the mask equals that of a single
+    process; sums of scores over the processes would equal it only up to rounding.
     """
     if job.method == "dense":
         return {}, None
     if job.method == "mask":
         return mask_files.load(job.mask_path, parameters), None
-    mask, scoring = job.ranks.run_on_main(lambda: _found_mask(job, model, parameters, paths, folder))
+    mask, scoring = job.ranks.run_on_main(lambda: _stored_or_scored_mask(job, model, parameters, paths, folder))
     return mask, scoring
 
 
-def _found_mask(
+def _stored_or_scored_mask(
     job: Job, model: nn.Module, parameters: Parameters, paths: Paths, folder: RunFolder
 ) -> tuple[masks.Mask, ScoringCost]:
-    found = _kept_mask(folder.path, parameters)
+    found = _stored_mask(folder.path, parameters)
     if found is None:
         found = _scored_mask(job, model, paths)
-        _keep_mask(folder.path, *found)
+        _store_mask(folder.path, *found)
     mask, scoring = found
     return mask if job.ranks.world_size == 1 else {name: keep.cpu() for name, keep in mask.items()}, scoring
 
@@ -98,15 +98,15 @@ def _scored_mask(job: Job, model: nn.Module, paths: Paths) -> tuple[masks.Mask, 
     return masks.select(scores, **_selection(job)), record.cost
 
 
-def _keep_mask(folder: Path, mask: masks.Mask, scoring: ScoringCost) -> None:
+def _store_mask(folder: Path, mask: masks.Mask, scoring: ScoringCost) -> None:
     write_mask(folder / SCORED_MASK, mask)
     write_checksummed(
         folder / SCORED, {"scoring": scoring.to_json(), FILES: {SCORED_MASK: sha256(folder / SCORED_MASK)}}
     )
 
 
-def _kept_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, ScoringCost] | None:
-    """The mask of an earlier attempt at this run, if it can be believed."""
+def _stored_mask(folder: Path, parameters: Parameters) -> tuple[masks.Mask, ScoringCost] | None:
+    """The mask and scoring cost that an earlier attempt at this run has stored; None where there is none or it is damaged."""
     try:
         record = read_checksummed(folder / SCORED)
         check(folder / SCORED_MASK, digest_of(record, SCORED_MASK))
@@ -126,7 +126,7 @@ def _selection(job: Job) -> dict[str, Any]:
 
 
 def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, ScoringCost]:
-    """The mask of a scorer that needs the sparsity: nothing of it is kept for other runs."""
+    """The mask of a scorer with rounds, and its cost. Its scores depend on the sparsity, so they are not stored."""
     batches, scorer, target = scoring_batches(job), job.settings.scorer, job.target
     parameters = target.to_score(model, job.settings.model.prunable)
     wanted = _selection(job) | {"control": job.settings.control.control, "target": target}
@@ -138,22 +138,22 @@ def _mask_in_rounds(job: Job, model: nn.Module) -> tuple[masks.Mask, ScoringCost
 
 
 def control(job: Job, parameters: Parameters, mask: masks.Mask) -> masks.Mask:
-    """What the job's control makes of the mask, and in place of the weights that are not removed yet."""
+    """The mask after the job's control; the control may also change the prunable weights, in place."""
     settings, control = job.settings, job.settings.control.control
     if mask:
-        control.weights(parameters, lambda: _fresh(job))
+        control.weights(parameters, lambda: _fresh_weights(job))
     return control.mask(mask, parameters, settings.seed)
 
 
-def _fresh(job: Job) -> Parameters:
-    """The prunable weights as another draw of the initialisation has them."""
+def _fresh_weights(job: Job) -> Parameters:
+    """The prunable weights of a freshly initialised model."""
     settings = job.settings
     model = weight_files.build(settings.model, RANDOM, len(job.data.outline.classes), derive(settings.seed, "reinit"))
     return prunable(model, settings.model.prunable)
 
 
 def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
-    """Set to zero what the mask removes, in place. Returns the mask of the weights that this takes, True = keep.
+    """Set the removed weights to zero, in place. Returns the mask of weights that follows from the mask, True = keep.
 
     Raises PruneCliError where the processes of a run do not have the same mask.
     """
@@ -167,9 +167,8 @@ def remove(job: Job, model: nn.Module, mask: masks.Mask) -> masks.Mask:
 def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunFolder | None = None) -> list[Row]:
     """Fine-tune in place over the surviving weights, with checkpoints in the run's folder; returns a row an epoch.
 
-    Meanwhile, with compute.sparse, pruned layers hold nothing but these.
-
-    All processes begin with the first one's weights, and each draws dropout and the like for itself.
+    With compute.sparse the pruned layers hold only their surviving weights during training. All processes begin with the
+    weights of the main one; each has its own generator of dropout and other draws.
     """
     settings, ranks = job.settings, job.ranks
     checkpointer = Checkpointer(folder.path, settings.compute.checkpoint_steps) if folder else None
@@ -182,7 +181,7 @@ def train(job: Job, model: nn.Module, mask: masks.Mask, title: str, folder: RunF
 
 
 def _tracking(job: Job, title: str, folder: RunFolder | None) -> Tracking:
-    """The trackers of a run; what they write themselves is beside the folders of runs."""
+    """The trackers of a run, which write their own files into runs/trackers."""
     if folder is None:
         return Tracking()
     home, settings = folder.path.parents[1] / "trackers", job.settings

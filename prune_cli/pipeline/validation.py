@@ -1,4 +1,4 @@
-"""Whether the parts of a run fit together, and what follows from them: refused before any work starts."""
+"""Checks, before any work starts, that the settings of a run fit together, and options that follow from others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prune_cli.training.trackers import check_trackers
 
 
 def implied(settings: Settings) -> dict[str, str]:
-    """The recipe of what is removed, where its target has one and no recipe is typed."""
+    """The options that follow from the settings where none is typed: group -> option; the target's recipe, if any."""
     recipe = target_of(settings).recipe if settings.sparsity.percent > 0 else None
     return {} if recipe is None else {"recipe": recipe}
 
 
 def sees_clips(settings: Settings) -> bool:
-    """Whether the model is recurrent."""
+    """Whether the model takes clips."""
     return isinstance(settings.model.input, ClipInput)
 
 
 def check_fit(settings: Settings) -> None:
-    """Raise RequestError where model, data, scorer, removal, control and recipe do not go together, or a tracker lacks."""
+    """Raise RequestError where model, data, scorer, removal, control and recipe do not fit, or a tracker is missing."""
     check_trackers(settings.compute.trackers)
     frames = getattr(settings.dataset, "frames", None)
     _check_input(settings, frames)
@@ -45,7 +45,7 @@ def check_fit(settings: Settings) -> None:
 
 
 def check_effect(keys: Iterable[str], points: Sequence[Settings]) -> None:
-    """Raise RequestError for one of these typed options if it changes nothing in any of the points; its default may be typed."""
+    """Raise RequestError for a typed option that has no effect in any of the points, unless its default was typed."""
     found = [_idle(settings) for settings in points]
     for key in keys:
         if all(key in idle for idle in found) and not all(_at_default(settings, key) for settings in points):
@@ -53,7 +53,7 @@ def check_effect(keys: Iterable[str], points: Sequence[Settings]) -> None:
 
 
 def _idle(settings: Settings) -> dict[str, str]:
-    """The options that change nothing beside the others, by their dotted keys, each with the reason."""
+    """The options that have no effect beside the values of the others: dotted key -> reason."""
     scorer = settings.scorer
     idle = {f"recipe.{option}": reason for option, reason in settings.recipe.idle.items()}
     idle |= {f"scorer.{option}": reason for option, reason in scorer.idle.items()}
@@ -74,7 +74,7 @@ def _at_default(settings: Settings, key: str) -> bool:
 
 
 def check_processes(settings: Settings, outline: ModelOutline) -> None:
-    """Raise RequestError for several processes and a model with batch statistics: each would see its own share's alone."""
+    """Raise RequestError for several processes and a model with BatchNorm, whose statistics would be those of a share."""
     if settings.compute.processes > 1 and outline.batch_norm:
         what = f"{settings.model.name} has BatchNorm, and each process would normalise its own share of a batch"
         raise RequestError(what, f"compute.processes={settings.compute.processes}", "compute.processes=1")

@@ -29,12 +29,12 @@ POLL = 0.2  # seconds between two looks at the files of home
 GRACE = 30.0  # seconds that the other processes of a run have to end too, once one of them has not finished
 
 
-def fresh(spec: Spec) -> Process:
+def start_fresh(spec: Spec) -> Process:
     """Start a process of a run that has all its imports before it."""
     return Fresh(command(spec.folder), spec)
 
 
-def run_child(folder: Path, home: Path, start: Start = fresh) -> int:
+def run_child(folder: Path, home: Path, start: Start = start_fresh) -> int:
     """Run `python -m prune_cli run FOLDER` in a session of its own and wait for it, whatever becomes of it.
 
     start: what starts each of its processes. Returns its exit code: -N where signal N ended it, 130 where it was
@@ -135,7 +135,7 @@ class _Children:
         """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellows are gone."""
         patience = GRACE
         while self._running():
-            self._obey()
+            self._check_stop_files()
             patience -= POLL if self.code else 0
             if patience < 0:
                 self.kill()
@@ -154,7 +154,7 @@ class _Children:
     def _running(self) -> list[Process]:
         return [child for child in self.all if child.poll() is None]
 
-    def _obey(self) -> None:
+    def _check_stop_files(self) -> None:
         if (self.home / KILL).exists():
             self.stopped_by_sweep = True
             self.kill()

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from prune_cli.common.polling import polling
-from prune_cli.sweeps.child import QUIET, STOP, fresh, run_child
+from prune_cli.sweeps.child import QUIET, STOP, run_child, start_fresh
 from prune_cli.sweeps.forked import can_fork, fork_server_for
 from prune_cli.sweeps.process import Start
 
@@ -26,7 +26,7 @@ Execute = Callable[[Sequence[Path], Path, Any], None]  # run folders, home and t
 SUBMITIT_LOG = "SUBMITIT_LOG_LEVEL"
 THREADS = "OMP_NUM_THREADS"
 POLL = 0.2  # seconds between two looks at what comes of jobs
-ASK = 2.0  # seconds between two questions to Slurm
+SCANCEL_INTERVAL = 2.0  # seconds between two questions to Slurm
 YEAR = 525_600  # minutes
 
 
@@ -96,7 +96,7 @@ class RayOptions:
 
 def one_by_one(folders: Sequence[Path], home: Path, _: NoOptions) -> None:
     """Run them one after another on this machine."""
-    with _starting(home) as start:
+    with _starter(home) as start:
         for folder in folders:
             run_child(folder, home, start)
 
@@ -106,9 +106,9 @@ def by_joblib(folders: Sequence[Path], home: Path, options: JoblibOptions) -> No
     from joblib import Parallel, delayed, effective_n_jobs  # type: ignore[import-untyped]
 
     count = min(effective_n_jobs(options.n_jobs), len(folders))
-    with _shared_cpus(count), _starting(home) as start:
+    with _shared_cpus(count), _starter(home) as start:
         parallel = Parallel(n_jobs=count, verbose=options.verbose, backend="threading", batch_size=1)
-        raised = parallel(delayed(_raised)(folder, home, start) for folder in folders)
+        raised = parallel(delayed(_run_returning_error)(folder, home, start) for folder in folders)
     for error in filter(None, raised):
         raise error
 
@@ -125,7 +125,7 @@ def by_submitit(cluster: str) -> Execute:
         executor.update_parameters(
             name=name, **{key if key in common else f"{cluster}_{key}": value for key, value in given.items()}
         )
-        with _withdrawn(name, home) if cluster == "slurm" else nullcontext():
+        with _cancel_pending_on_stop(name, home) if cluster == "slurm" else nullcontext():
             jobs = executor.map_array(_SubmittedRun(), folders, [home] * len(folders))
             for job in jobs:
                 job.result()
@@ -148,10 +148,10 @@ def by_ray(folders: Sequence[Path], home: Path, options: RayOptions) -> None:
 
 
 @contextmanager
-def _starting(home: Path) -> Iterator[Start]:
+def _starter(home: Path) -> Iterator[Start]:
     """Meanwhile runs are started from a process that has done their imports, where the system can fork one."""
     if not can_fork():
-        yield fresh
+        yield start_fresh
         return
     with fork_server_for(quiet=(home / QUIET).exists()) as start:
         yield start
@@ -172,7 +172,7 @@ def _shared_cpus(count: int) -> Iterator[None]:
         del os.environ[THREADS]
 
 
-def _raised(folder: Path, home: Path, start: Start) -> Exception | None:
+def _run_returning_error(folder: Path, home: Path, start: Start) -> Exception | None:
     """Run one, and return what was raised meanwhile: the others have to end before anybody hears of it."""
     try:
         run_child(folder, home, start)
@@ -224,16 +224,16 @@ def _submitit() -> Any:
 
 
 @contextmanager
-def _withdrawn(job: str, home: Path) -> Iterator[None]:
+def _cancel_pending_on_stop(job: str, home: Path) -> Iterator[None]:
     """Meanwhile, once home/stop is there, take the jobs of this name that still wait out of Slurm's queue."""
     asked: list[float] = []
 
-    def look() -> None:
+    def cancel_pending() -> None:
         """Withdraw them, but ask Slurm no more than once in a while."""
-        if (home / STOP).exists() and (not asked or time.monotonic() - asked[-1] > ASK):
+        if (home / STOP).exists() and (not asked or time.monotonic() - asked[-1] > SCANCEL_INTERVAL):
             asked.append(time.monotonic())
             subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)
             _submitit().SlurmJob.watcher.update()  # by itself it asks every ten minutes
 
-    with polling(look, POLL):
+    with polling(cancel_pending, POLL):
         yield

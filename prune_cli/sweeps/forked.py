@@ -70,7 +70,7 @@ class Forked:
         self.returncode: int | None = None
         self.pid: int | None = None
         self._process: int | None = None  # a descriptor of the run, which no later process of its pid can take over
-        self._silent = LOST  # the returncode where the server says none
+        self._code_if_lost = LOST  # the returncode where the server says none
         self._answers, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             cwd = os.open(spec.cwd or Path(), os.O_RDONLY | os.O_DIRECTORY)
@@ -87,7 +87,7 @@ class Forked:
     def poll(self) -> int | None:
         """The exit code, as soon as the run has ended. Raises OSError where it could not be forked."""
         while self.returncode is None and _readable(self._source(), 0):
-            self._hear()
+            self._read_answer()
         return self.returncode
 
     def wait(self) -> int:
@@ -98,20 +98,20 @@ class Forked:
 
     def send_signal(self, number: int, /) -> None:
         """Send a signal; a run that has not begun will not begin any more."""
-        if self._at_work(number) and self.pid is not None:
+        if self._is_running(number) and self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill_session(self) -> None:
         """Kill the run with all that it has started."""
-        if self._at_work(signal.SIGKILL) and self.pid is not None:
+        if self._is_running(signal.SIGKILL) and self.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def _at_work(self, number: int) -> bool:
+    def _is_running(self, number: int) -> bool:
         """Whether the run has begun and has not ended. If it has not begun, it ends here, as by this signal."""
         if self.poll() is None and self.pid is None:
-            self._silent = -number
+            self._code_if_lost = -number
             self._answers.shutdown(socket.SHUT_RD)  # a run that cannot say that it begins does not begin
         return self.poll() is None
 
@@ -119,9 +119,9 @@ class Forked:
         """What becomes readable when there is news: the server's answers or, where it is dead, the end of the run."""
         return self._answers.fileno() if self._answers.fileno() >= 0 else self._process or -1
 
-    def _hear(self) -> None:
+    def _read_answer(self) -> None:
         if self._answers.fileno() < 0:
-            return self._end(self._silent)
+            return self._end(self._code_if_lost)
         kind, _, value = self._answers.recv(64).decode().partition(" ")
         if kind == PID:
             self.pid = int(value)
@@ -133,7 +133,7 @@ class Forked:
             self._end(LOST)
             raise OSError(int(value), os.strerror(int(value)))
         elif self._process is None:
-            self._end(self._silent)
+            self._end(self._code_if_lost)
         else:
             self._answers.close()
         return None

@@ -24,7 +24,7 @@ from prune_cli.common.errors import PruneCliError
 VISIBLE, VISIBLE_TO_HIP = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"  # ROCm heeds both, and the second one first
 LISTING = ("nvidia-smi", "--list-gpus")
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of Nvidia, of AMD, and of both under WSL
-ASKING = """
+LIST_UUIDS = """
 for number in range(torch.cuda.device_count()):
     print(f"GPU-{getattr(torch.cuda.get_device_properties(number), 'uuid', number)}")
 """
@@ -68,21 +68,21 @@ def visible() -> dict[str, str]:
     A lock is named by the GPU's UUID, since two jobs of a cluster may both call theirs 0: as nvidia-smi tells it, or
     torch, in a process of its own, where there is no nvidia-smi (ROCm, many containers).
     """
-    given, listed = os.environ.get(_variable()), _listed()
+    given, listed = os.environ.get(_variable()), _nvidia_smi_uuids()
     if given is None and listed:
         return {uuid: uuid for uuid in listed}
     words = (word.strip() for word in (given or "").split(","))
     names = list(takewhile(_is_gpu, words))  # CUDA too stops at the first wrong one
     if listed or (given is not None and not names):
         return {name: _uuid(name, listed) for name in names}
-    return _shown_to_torch(names)
+    return _visible_to_torch(names)
 
 
 def _variable() -> str:
     return VISIBLE_TO_HIP if VISIBLE_TO_HIP in os.environ else VISIBLE
 
 
-def _listed() -> list[str]:
+def _nvidia_smi_uuids() -> list[str]:
     """The UUIDs that nvidia-smi lists; where a GPU is split by MIG, those of its parts."""
     try:
         found = subprocess.run(LISTING, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -93,16 +93,16 @@ def _listed() -> list[str]:
     return [uuid for gpu in uuids for uuid in (gpu[1:] or gpu)]
 
 
-def _shown_to_torch(names: list[str]) -> dict[str, str]:
+def _visible_to_torch(names: list[str]) -> dict[str, str]:
     """As `visible`, from what torch sees of these names, in their order; of all GPUs, as numbers, where none is given."""
-    uuids = _asked_of_torch() if any(driver.exists() for driver in DRIVERS) else []
+    uuids = _uuids_from_torch() if any(driver.exists() for driver in DRIVERS) else []
     names = names or [str(number) for number in range(len(uuids))]
     return dict(zip(names, uuids + names[len(uuids) :], strict=True))
 
 
-def _asked_of_torch() -> list[str]:
+def _uuids_from_torch() -> list[str]:
     """The UUIDs of the GPUs that torch sees. In another process: one that has used a GPU holds some of its memory."""
-    command = [sys.executable, "-P", "-c", ASKING]
+    command = [sys.executable, "-P", "-c", LIST_UUIDS]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError):

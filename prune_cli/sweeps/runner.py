@@ -1,4 +1,4 @@
-"""From planned runs to finished ones: launch what is left, look at the disk, and again."""
+"""From planned runs to finished ones: launch what is left, report_ended at the disk, and again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from prune_cli.runs.status import DONE, FAILED, RUNNING, read_status, state_of
 from prune_cli.sweeps.child import FAIL_FAST, KILL, QUIET, STOP
 
 SUBMITTED = ".submitit"  # in such a folder: jobs of a cluster, which may outlive the sweep
-LOOK = 1.0  # seconds between two looks at the runs
+POLL = 1.0  # seconds between two looks at the runs
 ENDED = (DONE, FAILED)
-Tell = Callable[[Path, str], None]  # what came of a run: its folder, done or failed
+OnEnd = Callable[[Path, str], None]  # what came of a run: its folder, done or failed
 
 
-class Starts(Protocol):
+class RunLauncher(Protocol):
     """What starts runs and waits for them: sweeps.launch.Launcher."""
 
     @property
@@ -36,10 +36,10 @@ class Starts(Protocol):
         """Start a process for each run folder and wait until all have ended."""
 
 
-def run_all(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast: bool, tell: Tell) -> bool:
+def run_all(folders: Sequence[Path], launcher: RunLauncher, scratch: Path, fail_fast: bool, on_end: OnEnd) -> bool:
     """Bring every run to its end, done or failed. Returns whether it was stopped before that.
 
-    scratch: a folder for what launchers write. fail_fast: the first failure stops the others. tell: is called as runs
+    scratch: a folder for what launchers write. fail_fast: the first failure stops the others. on_end: is called as runs
     end. Runs that a launcher which raises has left are started again; so is one that was killed, once. Raises
     PruneCliError if a launcher starts nothing.
     """
@@ -48,9 +48,9 @@ def run_all(folders: Sequence[Path], launcher: Starts, scratch: Path, fail_fast:
             (folder / STATUS).unlink(missing_ok=True)  # failures and deaths of earlier sweeps are forgiven
     signals: list[int] = []
     with (
-        _home(scratch, launcher.name != "basic", fail_fast) as home,
+        _control_folder(scratch, launcher.name != "basic", fail_fast) as home,
         on_signals(lambda count: _stop(home, signals, count)),
-        _watched(folders, tell),
+        _report_as_they_end(folders, on_end),
     ):
         while (left := _left(folders)) and not (home / STOP).exists():
             _launch(launcher, left, home)
@@ -64,15 +64,15 @@ def clear(scratch: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _launch(launcher: Starts, folders: Sequence[Path], home: Path) -> None:
-    before = list(map(_told_of, folders))
+def _launch(launcher: RunLauncher, folders: Sequence[Path], home: Path) -> None:
+    before = list(map(_progress_of, folders))
     reason = "it started nothing"
     try:
         launcher.launch(folders, home)
     except Exception as error:  # launchers raise what they like, also for a run that was killed
         reason = ErrorParts.of(error).what
         note(f"the launcher {launcher.name} failed ({reason}); what is left is started again")
-    if before == list(map(_told_of, folders)) and not (home / STOP).exists():
+    if before == list(map(_progress_of, folders)) and not (home / STOP).exists():
         raise PruneCliError(f"no run was started: {reason}", f"--launcher {launcher.name}", "--launcher basic")
 
 
@@ -80,12 +80,12 @@ def _left(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if state_of(folder) not in ENDED]
 
 
-def _told_of(folder: Path) -> tuple:
+def _progress_of(folder: Path) -> tuple:
     return state_of(folder), read_status(folder)
 
 
 @contextmanager
-def _home(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Path]:
+def _control_folder(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Path]:
     """A folder through which this sweep speaks to its runs."""
     home = scratch.absolute() / f"{platform.node()}-{os.getpid()}"
     shutil.rmtree(home, ignore_errors=True)  # of a process that had our number before
@@ -108,19 +108,19 @@ def _stop(home: Path, signals: list[int], count: int) -> None:
 
 
 @contextmanager
-def _watched(folders: Sequence[Path], tell: Tell) -> Iterator[None]:
+def _report_as_they_end(folders: Sequence[Path], on_end: OnEnd) -> Iterator[None]:
     """Meanwhile, and once more at the end, say what came of each run as soon as it has ended."""
     waiting = list(folders)
 
-    def look() -> None:
+    def report_ended() -> None:
         """Those that have ended since."""
         for folder in list(waiting):
             if (state := state_of(folder)) in ENDED:
                 waiting.remove(folder)
-                tell(folder, state)
+                on_end(folder, state)
 
     try:
-        with polling(look, LOOK):
+        with polling(report_ended, POLL):
             yield
     finally:
-        look()
+        report_ended()

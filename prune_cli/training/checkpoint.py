@@ -1,4 +1,4 @@
-"""A training run on the disk, between two of its steps: tensors in one file, and what names them, written last."""
+"""Checkpoints of a training run: tensors in one file, and a JSON file with their name and sha256, written last."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from prune_cli.runs.files import (
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run is: `step` batches of `epoch` are done; their loss is summed over `samples`.
+    """The progress of a training run: `step` batches of `epoch` are done; their loss is summed over `samples`.
 
-    seconds: spent on this epoch. rows: those of the epochs before.
+    seconds: spent on this epoch. rows: the rows of metrics.csv of the finished epochs.
     """
 
     epoch: int = 0
@@ -37,11 +37,11 @@ class Progress:
     rows: tuple[Row, ...] = ()
 
     def after_batch(self, loss: float, samples: int) -> Progress:
-        """One step further; loss: the mean over the samples of the batch."""
+        """The progress after one more batch. loss: the mean over the samples of the batch."""
         return replace(self, step=self.step + 1, loss=self.loss + loss * samples, samples=self.samples + samples)
 
     def after_epoch(self, row: Row) -> Progress:
-        """At the beginning of the next epoch."""
+        """The progress at the beginning of the next epoch. row: the finished epoch's row of metrics.csv."""
         return Progress(self.epoch + 1, rows=(*self.rows, row))
 
 
@@ -66,7 +66,7 @@ class Checkpointer:
         return self.every is not None and steps % self.every == 0
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write it; the one before it counts until the last byte of this one is on the disk. Raises DiskFullError."""
+        """Write a checkpoint; the previous one stays valid until this one is complete on the disk. Raises DiskFullError."""
         before = self._record()
         name = CHECKPOINT_TENSORS[
             before is not None and CHECKPOINT_TENSORS[0] in before[FILES]
@@ -77,7 +77,7 @@ class Checkpointer:
         self._clear(but=name)
 
     def load(self) -> Checkpoint | None:
-        """The checkpoint if there is one that can be believed; a damaged one is named in a note, and not used."""
+        """The stored checkpoint; None where there is none or it is damaged, which a note says."""
         try:
             return self._load()
         except DamagedError as error:
@@ -107,6 +107,6 @@ class Checkpointer:
 
 
 def read_checkpoint(folder: Path) -> JsonObject | None:
-    """What names the tensors of the checkpoint, or None where there is none. Raises DamagedError."""
+    """The JSON object of the checkpoint in a folder, or None where there is none. Raises DamagedError."""
     path = folder / CHECKPOINT
     return read_checksummed(path) if path.exists() else None

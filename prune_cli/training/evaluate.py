@@ -12,7 +12,7 @@ from prune_cli.common.ranks import ALONE, Ranks
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy (nats) over all labels and accuracy (percent) over the judged ones, of `images` images or clips."""
+    """Mean cross-entropy (nats) over all labels and accuracy (percent) over the counted ones, of `images` images or clips."""
 
     loss: float
     accuracy: float
@@ -35,16 +35,16 @@ def evaluate(
         with torch.no_grad(), autocast(x.device, precision):
             logits = model(x)
         loss += F.cross_entropy(at_least_float32(logits), y, reduction="sum").item()
-        asked = counted_frames(y)
-        right += int(((logits.argmax(1) == y) & asked).sum())
-        labels, answers, images = labels + y.numel(), answers + int(asked.sum()), images + len(y)
+        counted = counted_frames(y)
+        right += int(((logits.argmax(1) == y) & counted).sum())
+        labels, answers, images = labels + y.numel(), answers + int(counted.sum()), images + len(y)
     model.train(training)
     total_loss, all_right, all_labels, all_answers, all_images = ranks.all_reduce(loss, right, labels, answers, images)
     return Evaluation(total_loss / all_labels, 100 * all_right / all_answers, int(all_images))
 
 
 def counted_frames(y: Tensor) -> Tensor:
-    """Where an answer counts, bool: at every label of images; at the last frame of each action of clips, labels_BT."""
+    """A bool mask of the labels that count for accuracy: all of images; of clips (labels_BT) each action's last frame."""
     if y.ndim == 1:
         return torch.ones_like(y, dtype=torch.bool)
     last = torch.ones_like(y[:, :1], dtype=torch.bool)

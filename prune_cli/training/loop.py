@@ -18,8 +18,8 @@ from prune_cli.masks.mask import Mask
 from prune_cli.training.checkpoint import Checkpoint, Checkpointer, Progress
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.recipe import Recipe
-from prune_cli.training.state import State, generators, of_all_ranks, restore_generators
-from prune_cli.training.step import backward, of_whole_batch
+from prune_cli.training.state import State, generators, generators_by_rank, restore_generators
+from prune_cli.training.step import backward, reduce_gradients
 from prune_cli.training.trackers import Tracking
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -93,7 +93,7 @@ def best_row(rows: list[Row]) -> tuple[Row, str]:
 
 
 class _Run:
-    """A training run as it goes: what it changes, and where it is."""
+    """A training run in progress: its state, its data and its progress."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Run:
         self._start = 0.0
 
     def rows(self) -> list[Row]:
-        """Train to the end, from the checkpoint on if there is one."""
+        """Train to the end, from the checkpoint if there is one. Returns a row an epoch."""
         if self.checkpointer is None:
             return self._epochs()
         self._resume(self.checkpointer)
@@ -143,17 +143,18 @@ class _Run:
         return list(self.at.rows)
 
     def _train(self) -> None:
-        """The batches of the epoch that are left."""
+        """Train on the remaining batches of the epoch."""
         self.state.model.train()
         for x, y in self._batches():
             self._step(x, y)
             if self.checkpointer is not None and self.checkpointer.due(self.at.epoch * self.feed.steps + self.at.step):
                 self._save()
-            self._heed()
+            self._stop_if_requested()
         self._generators = generators(self._device)
 
     def _batches(self) -> Batches:
-        """A loader draws once from the global generator when it opens: what a checkpoint holds is set after that."""
+        """The remaining batches of the epoch. A DataLoader draws from the global generator when it opens, so the generators
+        of a checkpoint are restored after that."""
         batches = iter(self.feed.train(self.at.epoch, self.at.step))
         first = list(islice(batches, 1))
         if self._drawn is not None:
@@ -165,7 +166,7 @@ class _Run:
         optimizer = self.state.optimizer
         optimizer.zero_grad()
         own = backward(self.state.model, x, y, self.recipe, self.precision)
-        value, samples = of_whole_batch(self._ranks, optimizer.parameters, own, len(y))
+        value, samples = reduce_gradients(self._ranks, optimizer.parameters, own, len(y))
         if not math.isfinite(value):
             where = f"epoch {self.at.epoch + 1}, batch {self.at.step + 1}"
             raise NumericalError(f"the loss is {value} while training", where, "a lower recipe.lr")
@@ -180,16 +181,18 @@ class _Run:
     def _evaluate(self) -> Row:
         row: Row = {}
         for split, batches in self.feed.evaluations.items():
-            row |= _evaluated(self.state.evaluated_model, split, self._watched(batches()), self.precision, self._ranks)
+            row |= _evaluated(
+                self.state.evaluated_model, split, self._interruptible(batches()), self.precision, self._ranks
+            )
         return row
 
-    def _watched(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    def _interruptible(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches:
-            self._heed(self._generators)
+            self._stop_if_requested(self._generators)
             yield batch
 
-    def _heed(self, drawn: Mapping[str, Tensor] | None = None) -> None:
-        """Save and stop if that has been asked for. A signal reaches processes at different steps: all stop at one."""
+    def _stop_if_requested(self, drawn: Mapping[str, Tensor] | None = None) -> None:
+        """Save a checkpoint and raise Stopped if a signal has asked any process to stop, so that all stop at one step."""
         if self.checkpointer is not None and self._ranks.any(interrupts.stop_requested()):
             self._save(drawn)
             note(f"a checkpoint is written: epoch {self.at.epoch + 1}, after batch {self.at.step}")
@@ -197,7 +200,7 @@ class _Run:
 
     def _save(self, drawn: Mapping[str, Tensor] | None = None) -> None:
         assert self.checkpointer is not None
-        drawn = of_all_ranks(self._ranks.all_gather(generators(self._device) if drawn is None else drawn))
+        drawn = generators_by_rank(self._ranks.all_gather(generators(self._device) if drawn is None else drawn))
         if self._ranks.main:
             progress = replace(self.at, seconds=self._seconds())
             self.checkpointer.save(Checkpoint(progress, {**self.state.tensors(), **drawn}, self.state.scalars()))

@@ -1,4 +1,4 @@
-"""What a training run holds and writes beside its activations, from shapes alone: no weight is needed."""
+"""The memory and file sizes of a training run without its activations, computed from shapes alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelBytes:
 
     @classmethod
     def of(cls, model: nn.Module) -> ModelBytes:
-        """Those of a model, which may be on the meta device."""
+        """The bytes of a model, which may be on the meta device."""
         return cls(_bytes(model.parameters()), _bytes(model.buffers()))
 
 
@@ -67,13 +67,13 @@ def _bytes(tensors: Iterable[Shaped]) -> int:
 
 
 def _state_copies(optimizer: str, options: Mapping[str, float]) -> int:
-    """How many numbers this optimiser of torch keeps for each weight."""
+    """The number of values that a torch optimiser keeps for each weight."""
     about = {"name": optimizer, "options": dict(options)}
     return facts.known("optimizer", about, lambda: _counted_copies(optimizer, options))
 
 
 def _counted_copies(name: str, options: Mapping[str, float]) -> int:
-    """Asked of an optimiser that has taken a step."""
+    """The number of values that a torch optimiser keeps for each weight, counted after one step."""
     probe = nn.Parameter(torch.zeros(7))
     probe.grad = torch.ones(7)
     optimizer = getattr(torch.optim, name)([probe], **options)

@@ -96,7 +96,8 @@ class Recipe:
 
     @property
     def canonical(self) -> Recipe:
-        """The recipe that a run is called by, of all that have its result. Without an epoch it is that of recipe=none."""
+        """The recipe that the run's hash is made from: options without effect are at their defaults, and without epochs it
+        is recipe=none."""
         if not self.epochs:
             return Recipe(epochs=0, min_lr=1e-5, smoke=self.smoke, test_images=self.test_images)
         used = self if self.cutmix_alpha else replace(self, cutmix_prob=1.0)
@@ -104,7 +105,7 @@ class Recipe:
 
     @property
     def idle(self) -> dict[str, str]:
-        """The options that change nothing beside the others, each with the reason."""
+        """The options that have no effect beside the values of the others: option -> reason."""
         if not self.epochs:
             names = [option.name for option in fields(self) if option.name not in EVALUATED]
             return dict.fromkeys(names, "nothing is trained with recipe.epochs=0")
@@ -113,12 +114,12 @@ class Recipe:
         return ({} if self.cutmix_alpha else of_mixing) | ({} if self.warmup_epochs else of_warmup)
 
     def optimizer_options(self) -> dict[str, float]:
-        """What the optimiser is made with, beside the weight decay."""
+        """The arguments of the torch optimiser without weight_decay."""
         options = {"lr": self.lr, "momentum": self.momentum}
         return {name: value for name, value in options.items() if value is not None}
 
     def learning_rates(self, optimizer) -> CosineLRScheduler:  # type: ignore[no-untyped-def]
-        """timm's schedule over the epochs; it has set the rate of the first one already."""
+        """timm's cosine schedule over the epochs, which sets the rate of the first epoch at once."""
         from timm.scheduler import CosineLRScheduler
 
         return CosineLRScheduler(

@@ -1,4 +1,4 @@
-"""Everything that training changes: weights, their average, the optimiser, the rate, and the generators that are drawn from."""
+"""The state of training: weights, their moving average, optimiser, learning rate and random generators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL, AVERAGE, OPTIMIZER, GENERATORS = "model/", "average/", "optimizer/", "gen
 
 
 class State:
-    """What a recipe trains and trains with. The weights that `mask` removes must be zero already."""
+    """The model, moving average, optimiser and schedule of a recipe. The weights that `mask` removes must be zero already."""
 
     def __init__(self, model: nn.Module, mask: Mask, recipe: Recipe):
         from timm.utils import ModelEmaV3
@@ -34,11 +34,11 @@ class State:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The model that is evaluated."""
+        """The model to evaluate: the moving average where there is one."""
         return self.model if self.average is None else self.average.module
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the rate of the epoch that so many epochs precede; timm has set that of the first with the schedule."""
+        """Set the learning rate of an epoch (from 0); that of epoch 0 is set when the schedule is made."""
         if epoch:
             self._schedule.step(epoch)
 
@@ -60,7 +60,7 @@ class State:
         return {key: value for key, value in self._optimizer_state().items() if not isinstance(value, Tensor)}
 
     def restore(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
-        """Take the state that `tensors` and `scalars` gave."""
+        """Restore the state from the values of `tensors` and `scalars`."""
         self.model.load_state_dict(_under(MODEL, tensors))
         if self.average is not None:
             self.average.module.load_state_dict(_under(AVERAGE, tensors))
@@ -82,7 +82,7 @@ class State:
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's global generators, of the CPU and of the device: dropout draws from them."""
+    """The states of torch's global generators of the CPU and of the device, from which dropout draws."""
     found = {f"{GENERATORS}cpu": torch.get_rng_state()}
     if device.type == "cuda":
         found[f"{GENERATORS}cuda"] = torch.cuda.get_rng_state(device)
@@ -91,13 +91,13 @@ def generators(device: torch.device) -> dict[str, Tensor]:
     return found
 
 
-def of_all_ranks(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The generators of each rank under one name each: those of the first as they are, then generator/cpu/1 …"""
+def generators_by_rank(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The generator states of all ranks by name: rank 0 keeps its names, the others get /RANK at the end."""
     return {_of_rank(name, rank): state for rank, own in enumerate(states) for name, state in own.items()}
 
 
 def restore_generators(tensors: Mapping[str, Tensor], device: torch.device, rank: int = 0) -> None:
-    """Set the global generators to the states of this rank; one that has no state in it stays as it is."""
+    """Set the global generators to the states of this rank; a generator without a stored state keeps its own."""
     states = {
         name: state
         for name in ("cpu", "cuda", "mps")

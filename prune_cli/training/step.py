@@ -34,7 +34,7 @@ def backward(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, precision: 
     return loss
 
 
-def of_whole_batch(ranks: Ranks, parameters: Iterable[nn.Parameter], loss: float, samples: int) -> tuple[float, int]:
+def reduce_gradients(ranks: Ranks, parameters: Iterable[nn.Parameter], loss: float, samples: int) -> tuple[float, int]:
     """Replace the mean gradients over this process's share of a batch by those over the whole batch.
 
     loss: the mean over the `samples` of the share. Returns those of the whole batch. A gradient that is missing in some

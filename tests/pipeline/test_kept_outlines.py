@@ -131,7 +131,7 @@ def test_a_file_that_changes_while_it_is_read_keeps_nothing(root: Path, monkeypa
 def test_a_wrong_digest_is_found_out_where_the_work_begins_and_forgotten(root: Path) -> None:
     dataset = FashionMnist(str(root))
     data = JobData(dataset, Path("unused"))
-    facts.remember(KIND, data._about(), {"digest": "0" * 64, "classes": list(fresh(dataset).classes)})
+    facts.remember(KIND, data._cache_key(), {"digest": "0" * 64, "classes": list(fresh(dataset).classes)})
     assert data.outline.digest == "0" * 64
     with pytest.raises(PruneCliError, match="forgotten now") as caught:
         _ = data.splits
@@ -195,7 +195,7 @@ def test_a_plan_says_the_same_with_facts_and_without(
         patch.setenv(facts.VARIABLE, "")
         without = run(*plan)
     assert (without.code, run(*plan)) == (0, without)
-    for place in ("pipeline.outline._built", "training.memory._counted_copies", "models.timm_facts._config"):
+    for place in ("pipeline.outline._build_outline", "training.memory._counted_copies", "models.timm_facts._config"):
         monkeypatch.setattr(f"prune_cli.{place}", refuse)
     for dataset in (Mnist5k, OptDigits):
         monkeypatch.setattr(dataset, "load", refuse)
@@ -221,7 +221,7 @@ def test_a_wrong_outline_is_found_out_where_the_work_begins(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, wrong_part: str
 ) -> None:
     words = ("prune", "scorer=magnitude", "compute.device=cpu", *QUICK)
-    built = outlines._built
+    built = outlines._build_outline
 
     def wrong(*given: Any) -> ModelOutline:
         found = built(*given)
@@ -231,7 +231,7 @@ def test_a_wrong_outline_is_found_out_where_the_work_begins(
         return replace(found, removable={**found.removable, first: replace(found.removable[first], shape=(1, 1))})
 
     with monkeypatch.context() as patch:
-        patch.setattr(outlines, "_built", wrong)
+        patch.setattr(outlines, "_build_outline", wrong)
         assert run(*words, "--dry-run").code == 0
     answer = run(*words)
     assert (answer.code, answer.lines[-2:]) == (1, ["where: model=vit_micro", "try: type the same command again"])

@@ -69,7 +69,7 @@ def nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> No
 def torch_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *uuids: str) -> None:
     """Let there be a driver and no nvidia-smi, as with ROCm and in many containers, and a torch that sees these GPUs."""
     monkeypatch.setattr(gpus, "DRIVERS", (tmp_path,))
-    monkeypatch.setattr(gpus, "ASKING", f"print(*{uuids!r}, sep='\\n')")
+    monkeypatch.setattr(gpus, "LIST_UUIDS", f"print(*{uuids!r}, sep='\\n')")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_where_no_gpu_is_visible_a_claim_is_empty_at_once(given: str, monkeypatc
 
 def test_a_machine_without_a_driver_has_no_gpu_and_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(gpus, "_asked_of_torch", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(gpus, "_uuids_from_torch", lambda: pytest.fail("asked"))
     assert visible() == {}
 
 
@@ -226,14 +226,14 @@ def test_where_torch_fails_the_names_that_are_given_are_locked(
     said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     torch_alone(monkeypatch, tmp_path)
-    monkeypatch.setattr(gpus, "ASKING", said)
+    monkeypatch.setattr(gpus, "LIST_UUIDS", said)
     assert visible() == {"0": "0", "1": "1"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible() == {}
 
 
 def test_what_torch_is_asked_runs_and_is_a_line_a_gpu() -> None:
-    assert len(gpus._asked_of_torch()) == torch.cuda.device_count()
+    assert len(gpus._uuids_from_torch()) == torch.cuda.device_count()
 
 
 def test_no_gpu_is_wanted_nor_looked_for_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

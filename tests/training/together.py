@@ -28,7 +28,7 @@ from prune_cli.training.checkpoint import Checkpointer, read_checkpoint
 from prune_cli.training.evaluate import evaluate
 from prune_cli.training.loop import Feed, fine_tune
 from prune_cli.training.recipe import Recipe
-from prune_cli.training.step import of_whole_batch
+from prune_cli.training.step import reduce_gradients
 
 CPU = torch.device("cpu")
 DRAWN = generator(0, "test of processes")
@@ -197,7 +197,7 @@ def travelled(ranks: Ranks) -> list[Tensor]:
     parameters = [nn.Parameter(torch.zeros(size, dtype=torch.float64)) for size in (3, 1, 5, 2)]
     for number, parameter in enumerate(parameters[ranks.rank :]):
         parameter.grad = torch.full_like(parameter, 1.0 + number)
-    of_whole_batch(ranks, parameters, 0.0, 3 - 2 * ranks.rank)
+    reduce_gradients(ranks, parameters, 0.0, 3 - 2 * ranks.rank)
     return [p.grad for p in parameters if p.grad is not None]
 
 

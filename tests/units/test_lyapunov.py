@@ -79,7 +79,7 @@ def test_no_second_direction_and_bits_are_rejected(monkeypatch: pytest.MonkeyPat
         return q, r.diagonal(dim1=1, dim2=2).abs().log2()
 
     for mutant in (normalised, bits):
-        monkeypatch.setattr("prune_cli.units.lyapunov._orthonormal", mutant)
+        monkeypatch.setattr("prune_cli.units.lyapunov._orthonormalise", mutant)
         with pytest.raises(AssertionError):
             check_henon()
 
