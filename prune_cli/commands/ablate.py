@@ -1,4 +1,4 @@
-"""`prune-cli ablate`: what each unit is worth, and accuracy against the share of units removed (the report's Figure 4)."""
+"""`prune-cli ablate`: accuracy without each unit, and against the share of units removed (the report's Figure 4)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BASELINES = ("activation_variance", "weight_norm")  # measures without a source,
 
 
 def plan_ablation(words: Iterable[str], paths: Paths) -> list[TrainedModel]:
-    """The models to take apart, each once. Raises RequestError before any work starts."""
+    """The trained models to ablate, each once. Raises RequestError before any work starts."""
     words = list(words)
     check_used(words, "ablate")
     found = trained_models(words, paths, BASELINES)
@@ -45,7 +45,7 @@ def plan_ablation(words: Iterable[str], paths: Paths) -> list[TrainedModel]:
 
 
 def ablate(planned: list[TrainedModel], paths: Paths) -> dict[str, pd.DataFrame]:
-    """Measure what is not measured yet; write ablation.csv, curves.csv, claims.csv and their figures."""
+    """Ablate the models that are not finished; write ablation.csv, curves.csv, claims.csv and their figures."""
     found = [_measured(subject, paths, f"[{n}/{len(planned)}]") for n, subject in enumerate(planned, start=1)]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in (ABLATION, CURVES)}
     tables[CLAIMS] = claims(tables[CURVES], BASELINES)
@@ -84,19 +84,19 @@ def _number(value: float) -> str:
 
 
 def _informative(subject: TrainedModel) -> list[Settings]:
-    """The measures that are studied; the others are what they are set against."""
+    """The measures of a model that are studied, without the baselines."""
     return [settings for settings in subject.measures if settings.scorer.name not in BASELINES]
 
 
 def _axes(subject: TrainedModel) -> tuple[str, str]:
-    """The measures of panel (a): the first one, and the first of another scorer, or else of other options."""
+    """The two measures of panel (a): the first, and the first of another scorer, or else of other options."""
     first, *others = _informative(subject)
     second = next((each for each in others if each.scorer.name != first.scorer.name), others[0])
     return measure_name(first.scorer), measure_name(second.scorer)
 
 
 def _measured(subject: TrainedModel, paths: Paths, number: str) -> dict[str, pd.DataFrame]:
-    """The rows of one subject, from its folder if they are there."""
+    """The tables of one model, read from its run folder, after they are computed where the run is not finished."""
     settings = subject.settings
     note(f"{number} {settings.model.title} on {settings.dataset.title}, seed {settings.seed}")
     jobs = subject.jobs(paths)
@@ -132,7 +132,7 @@ def _measure(jobs: list[pipeline.Job], paths: Paths, folder: RunFolder) -> Ablat
 
 
 def _chance(subject: TrainedModel) -> float:
-    """The accuracy [%] of a guess."""
+    """The accuracy [%] of a random guess."""
     return 100 / len(subject.factory.job(subject.settings).data.outline.classes)
 
 

@@ -32,7 +32,7 @@ COLUMNS = ("Point", "Parameters", "Count", "Within 1 % of std [%]", "Correlation
 
 @dataclass(frozen=True)
 class Trained:
-    """A point whose training is finished: its job, its record, its model file, and what sets it apart from the others."""
+    """A point whose training is finished. model: the model file. title: the options that tell the point from the others."""
 
     job: pipeline.Job
     record: RunRecord
@@ -40,7 +40,7 @@ class Trained:
     title: str
 
     def pairs(self) -> list[tuple[str, Tensor, Tensor]]:
-        """Each parameter but those of the head, before training (the job makes it again) and after it."""
+        """(name, before, after) of each parameter outside the head; the values before training are built again."""
         before, after = (
             moving(pipeline.build_model(self.job)[0]),
             tensors_of(self.model.parent, self.record, self.model.name),
@@ -48,7 +48,7 @@ class Trained:
         return [(name, tensor.cpu(), after[name]) for name, tensor in before.items()]
 
     def prunable(self) -> list[tuple[Tensor, Tensor]]:
-        """The same of the prunable weights alone. They are drawn: norms around 1 would make the rest a dot."""
+        """(before, after) of each prunable weight tensor, for the figure: norm weights around 1 would dwarf the others."""
         names = self.job.outline.removable
         return [(before, after) for name, before, after in self.pairs() if name in names]
 
@@ -63,7 +63,7 @@ def plan_drift(words: Iterable[str], paths: Paths) -> Planned:
 
 
 def drift(planned: Planned, paths: Paths) -> pd.DataFrame:
-    """Train what is not finished, write drift.csv and drift.png, and return the rows of the first."""
+    """Train the runs that are not finished, write drift.csv and drift.png, and return the rows of drift.csv."""
     points = _trained(planned, paths)
     table = pd.concat([_measured(point) for point in points], ignore_index=True)
     write_csv(paths.results / DRIFT_TABLE, table)
@@ -74,7 +74,7 @@ def drift(planned: Planned, paths: Paths) -> pd.DataFrame:
 
 
 def show_drift(table: pd.DataFrame, paths: Paths) -> None:
-    """Print the rows over several tensors, and say where the rest is."""
+    """Print the rows over several tensors, and the paths of the full table and the figure."""
     if table.smoke.any():
         note("smoke run: its figures mean nothing")
     overall = table[table.tensor.isin([ALL, PRUNABLE])]
@@ -83,12 +83,12 @@ def show_drift(table: pd.DataFrame, paths: Paths) -> None:
 
 
 def as_json(table: pd.DataFrame) -> list[JsonObject]:
-    """The rows, with null for what has no value."""
+    """The rows as JSON objects, with null for missing values."""
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def _scales(settings: Settings) -> dict[str, list[str]]:
-    """The weights to compare where nothing says which: the model's scales of pre-training, down to none."""
+    """The default axis of a drift: the model's weights of several scales of pre-training, down to random ones."""
     model = settings.model
     return {"model.weights": list(dict.fromkeys(getattr(model, "scales", (model.weights, "random"))))}
 
@@ -103,7 +103,7 @@ def _trained(planned: Planned, paths: Paths) -> list[Trained]:
 
 
 def _titles(planned: Planned) -> list[str]:
-    """What sets each point apart from the others; of a point alone, where its weights come from."""
+    """The title of each point: the options that differ between points, or the origin of its weights where it is alone."""
     identities = pd.json_normalize([dict(plan.identity) for _, plan in planned.values()])
     several = identities.columns[identities.astype(str).nunique(dropna=False) > 1].drop(
         "dataset.digest", errors="ignore"
@@ -120,7 +120,7 @@ def _group(key: str) -> str:
 
 
 def _words(key: str, job: pipeline.Job, value: Any) -> str:
-    """One difference: a title where there is one, else the option as it is typed."""
+    """The text of one option of a point: its title where there is one, else KEY=VALUE."""
     settings = job.settings
     if key == "model.weights":
         return origin(settings.model, job.weights)
@@ -130,7 +130,7 @@ def _words(key: str, job: pipeline.Job, value: Any) -> str:
 
 
 def _measured(point: Trained) -> pd.DataFrame:
-    """The rows of one point, each with what the point is."""
+    """The rows of drift.csv of one point."""
     table = measure(point.pairs(), point.job.outline.removable)
     known = ("model", "dataset", "seed", "smoke", "accuracy_last")
     about = {"run": point.record.hash, "point": point.title, "weights": point.job.weights.name}
@@ -139,7 +139,7 @@ def _measured(point: Trained) -> pd.DataFrame:
 
 
 def _reach(point: Trained) -> float:
-    """How far the prunable weights reach, before or after training."""
+    """The largest magnitude to show of the prunable weights, before or after training."""
     return max(reach(tensors) for tensors in zip(*point.prunable(), strict=True))
 
 
@@ -151,7 +151,7 @@ def _panel(point: Trained, limit: float, table: pd.DataFrame) -> Panel:
 
 
 def _heading(points: list[Trained]) -> str:
-    """Models and datasets, each once, and what the word in the captions means."""
+    """The figure's heading: its models and datasets, and the meaning of `stay` in the captions."""
     titles = [(point.record.model_title, point.record.dataset_title) for point in points]
     names = [", ".join(dict.fromkeys(titles_of_part)) for titles_of_part in zip(*titles, strict=True)]
     smoke = " [smoke]" if any(point.record.smoke for point in points) else ""

@@ -1,4 +1,4 @@
-"""`prune-cli dynamics`: how the LSTM stretches small differences, for a while and in the long run, as units are removed."""
+"""`prune-cli dynamics`: finite-time and asymptotic Lyapunov exponents of an LSTM as units are removed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _measured(model: nn.Module, probe: Probe, x_BTI: Tensor, stay_U: Tensor) -> 
 
 
 def _clips(job: pipeline.Job) -> Tensor:
-    """The first test clips."""
+    """The first batch of test clips."""
     return next(iter(pipeline.evaluation_batches(job, "test")))[0]
 
 

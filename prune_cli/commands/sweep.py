@@ -28,7 +28,7 @@ TAIL = 5  # lines of a failed run's log that are shown
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed: its hash, what it is in a few words, why, as it is shown, and the last lines of its logs."""
+    """A failed run. run: its hash. point: its title. reason: the lines of its error. log: the last lines of its logs."""
 
     run: str
     point: str
@@ -49,7 +49,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a sweep: the records of the finished runs, what failed and why, and whether it was stopped."""
+    """The result of a sweep: records of the finished runs, the failures, and whether the sweep was stopped."""
 
     records: list[RunRecord]
     failed: list[Failure]
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def sweep(planned: Planned, paths: Paths, launcher: RunLauncher, fail_fast: bool = False) -> Outcome:
-    """Run all points that are not finished, and enter the finished ones in runs.csv. Raises PruneCliError."""
+    """Run all points that are not finished, and update runs.csv. Raises PruneCliError where no run can be started."""
     _prepare_folders(planned, paths)
     folders = {name: paths.runs / "prune" / name for name in planned}
     waiting = [name for name, folder in folders.items() if state_of(folder) != DONE]
@@ -80,25 +80,25 @@ def sweep(planned: Planned, paths: Paths, launcher: RunLauncher, fail_fast: bool
 
 
 def _prepare_folders(planned: Planned, paths: Paths) -> None:
-    """Keep what was planned, for tables, and remove what sweeps that were killed have left."""
+    """Write sweep.json for later tables, and remove the temporary files of killed sweeps."""
     sweep_temporaries(paths.results)
     clear(paths.runs / SCRATCH)
     write_last_sweep([plan for _, plan in planned.values()], paths)
 
 
 def _tidy(folder: Path, plan: RunPlan) -> None:
-    """Remove what a run that died just after its last file has left."""
+    """Remove the temporary files of a finished run that died just after it wrote its manifest."""
     if (folder / STATUS).exists():
         with RunFolder(folder, plan.identity).claimed(wait=True, resumable=True):
             pass
 
 
 def _end_reporter(planned: Planned, done: int) -> OnEnd:
-    """Counts the runs that have ended, and says what came of each."""
+    """A callback that counts the runs that have ended and prints the result of each. done: runs finished before."""
     ended = done
 
     def on_end(folder: Path, state: str) -> None:
-        """One more has ended."""
+        """Print the result of a run that has ended."""
         nonlocal ended
         ended += 1
         title = planned[folder.name][1].title
@@ -110,7 +110,7 @@ def _end_reporter(planned: Planned, done: int) -> OnEnd:
 
 
 def _reason(folder: Path) -> list[str]:
-    """Why a run failed, as it is shown."""
+    """The lines of text that say why a run failed."""
     status = read_status(folder)
     return (status.failure if status else ErrorParts("it left no word")).lines(first="")
 
@@ -142,7 +142,7 @@ def show_sweep(outcome: Outcome, made: Iterable[Table], paths: Paths) -> None:
 
 
 def preview(planned: Planned, paths: Paths) -> list[Preview]:
-    """What each point is and how far it has come."""
+    """The preview of each point: its run, title, state and expected seconds."""
     done = finished(paths.runs, "prune")
     return [
         Preview(
@@ -156,7 +156,7 @@ def preview(planned: Planned, paths: Paths) -> list[Preview]:
 
 
 def show_preview(points: Sequence[Preview]) -> None:
-    """Print the points of a sweep, how many of them have come how far, and how long the rest will take."""
+    """Print the points of a sweep, the number in each state, and the expected time of the rest."""
     rows = [(point.run, point.point, point.state, _duration(point.seconds)) for point in points]
     print_table("", ("run", "point", "state", "estimate"), rows)
     print(", ".join(f"{sum(point.state == state for point in points)} {state}" for state in STATES))

@@ -35,7 +35,7 @@ def entries(paths: Paths, everything: bool = False) -> list[RunPlan]:
 
 
 def write_last_sweep(plans: Iterable[RunPlan], paths: Paths) -> None:
-    """Write which points the last sweep has."""
+    """Write the points of the last sweep to sweep.json."""
     write_checksummed(paths.results / SWEEP, {"argv": typed_argv(), "points": [plan.to_json() for plan in plans]})
 
 

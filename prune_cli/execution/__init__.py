@@ -1,1 +1,1 @@
-"""From the words that were typed to runs that are finished: what several subcommands share."""
+"""Helpers of several subcommands: from typed words to jobs and grids, and from jobs to finished runs."""

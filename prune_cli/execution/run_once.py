@@ -1,4 +1,4 @@
-"""What every run does about being finished: it is computed once, shows its row and is entered in runs.csv."""
+"""Compute a run once: reuse a finished record, write status and log meanwhile, print its row, and update runs.csv."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_once(folder: RunFolder, kind: type[R], compute: Callable[[], R], wait: b
 
 
 def _found(folder: RunFolder, kind: type[R]) -> R | None:
-    """The record of a finished run; else the run has begun."""
+    """The record of a finished run; where there is none, write the status `running` and return None."""
     record = folder.record(kind)
     if record is None:
         begin(folder.path)
@@ -65,7 +65,7 @@ def _attempt(folder: Path, compute: Callable[[], R], ranks: Ranks) -> R:
 
 
 def record_failure(folder: Path, error: Exception) -> None:
-    """Enter why a run has failed. A process that has only lost another one leaves it to that one to say why."""
+    """Write the reason of a failure into the run's status. A LostError does not overwrite another process's reason."""
     if isinstance(error, LostError):
         said = read_status(folder)
         if said is None or (said.state, said.pid) != (RUNNING, os.getpid()):

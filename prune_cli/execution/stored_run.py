@@ -1,4 +1,4 @@
-"""A finished run, opened again: its model with the weights that were stored."""
+"""Open a finished run: its record, its job and its model with the stored weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prune_cli.targets import Target, target_named
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A finished run, opened: its folder, its record, its job without the files that it started from, and its model."""
+    """A finished run with its folder, record and model. job: a job that needs none of the files the run started from."""
 
     folder: Path
     record: RunRecord
@@ -35,7 +35,7 @@ class StoredRun:
 
     @property
     def target(self) -> Target:
-        """What was removed, by its record; weights where nothing was."""
+        """The target that was removed, from the record; weights for a dense run."""
         return target_named(self.record.target)
 
 

@@ -1,4 +1,4 @@
-"""Trained LSTMs to be taken apart, and the measures of their units: what `ablate` and `dynamics` work on."""
+"""Trained LSTMs and the measures of their units, for `ablate` and `dynamics`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class TrainedModel:
 
     @property
     def settings(self) -> Settings:
-        """Those of the first measure; all measures share model, data and seed."""
+        """The settings of the first measure; all measures share model, data and seed."""
         return self.measures[0]
 
     @property
     def runs(self) -> list[Settings]:
-        """Those of every measure, and of the training before them."""
+        """The settings of every measure, and of the training run where there is one."""
         return [*self.measures, *filter(None, [self.scratch])]
 
     def jobs(self, paths: Paths) -> list[pipeline.Job]:
-        """A job a measure, with the weights that training made where there were none (a finished one is not repeated)."""
+        """A job for each measure, on trained weights: the model is trained first unless its weights are given or finished."""
         if self.scratch is None:
             return [self.factory.job(each) for each in self.measures]
         record = train_once(self.factory.job(self.scratch), paths)
@@ -95,21 +95,21 @@ def _trainings(words: list[str], paths: Paths) -> dict[str, Settings]:
 
 
 def figure_titles(planned: Iterable[TrainedModel]) -> dict[str, str]:
-    """What figures call each measure and each dataset, by its name."""
+    """The titles of measures and datasets in figures: name -> title."""
     measures = {measure_name(each.scorer): _title(each.scorer) for subject in planned for each in subject.measures}
     return measures | {subject.settings.dataset.name: subject.settings.dataset.title for subject in planned}
 
 
 def measure_name(scorer: Scorer) -> str:
-    """What tables call a measure: the scorer's name and its options that differ from their default, as they are typed.
+    """The name of a measure in tables: the scorer's name and its options that differ from their defaults.
 
-    Which way round it ranks is left out: the orders of removal go both ways.
+    The option `keep` is left out, because units are removed in both orders.
     """
     return " ".join([scorer.name, *_options(scorer)])
 
 
 def measure_trained_model(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The trained model, and what each measure finds of its units by the measure's name (`measure_name`), (U,)."""
+    """The trained model, and the values of its units by `measure_name` of each measure, (U,) each."""
     pipeline.keep_data(jobs[0], paths)
     model, _ = pipeline.build_model(jobs[0])
     found = {}
@@ -120,13 +120,13 @@ def measure_trained_model(jobs: list[pipeline.Job], paths: Paths) -> tuple[nn.Mo
 
 
 def _undirected(scores: dict[str, Tensor], keep: str) -> Tensor:
-    """What was measured of each unit: the score without its direction."""
+    """The measured value of each unit, (U,) on the CPU: the score without the sign that `keep` gives it."""
     (score,) = scores.values()
     return (score if keep == "high" else -score).cpu()
 
 
 def _title(scorer: Scorer) -> str:
-    """What figures call a measure."""
+    """The title of a measure in figures."""
     options = _options(scorer)
     return f"{scorer.title} ({', '.join(options)})" if options else scorer.title
 
@@ -172,7 +172,7 @@ def _check_repetitions(found: Iterable[TrainedModel]) -> None:
 
 
 def _kind(subject: TrainedModel) -> str:
-    """What all repetitions share."""
+    """A key that all repetitions of one experiment share: everything but the seed and the weights."""
     settings = subject.settings
     model = replace(settings.model, weights="random" if subject.scratch else "")
     return repr((model, settings.dataset, settings.compute))

@@ -1,4 +1,4 @@
-"""The names of the files that runs and commands leave, each said once."""
+"""The names of the files that runs and commands write."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _trusted = True
 
 
 def trust(facts: bool) -> None:
-    """Whether this process keeps and believes facts from now on."""
+    """Set whether this process reads and writes cached facts from now on."""
     global _trusted
     _trusted = facts
 
@@ -62,7 +62,7 @@ def known(kind: str, about: Any, find: Callable[[], Any]) -> Any:
 
 
 def recall(kind: str, about: Any) -> Any:
-    """The fact that is kept, a value of JSON, or None where there is none to be believed."""
+    """The cached fact, a JSON value, or None where there is none or it is outdated."""
     key = _key(kind, about)
     if key is None:
         return None
@@ -74,7 +74,7 @@ def recall(kind: str, about: Any) -> Any:
 
 
 def remember(kind: str, about: Any, fact: Any) -> None:
-    """Keep a fact, a value of JSON that is not None, if the folder takes it."""
+    """Cache a fact, a JSON value that is not None; do nothing where the cache folder cannot be written."""
     key = _key(kind, about)
     if key is None:
         return
@@ -84,7 +84,7 @@ def remember(kind: str, about: Any, fact: Any) -> None:
 
 
 def forget(kind: str, about: Any) -> None:
-    """Keep a fact no longer; one that is not kept is none."""
+    """Remove a fact from the cache, if it is there."""
     key = _key(kind, about)
     if key is not None:
         with suppress(OSError):
@@ -130,7 +130,7 @@ def outdated(where: str) -> PruneCliError:
 
 
 def cache_folder() -> Path | None:
-    """Where facts are kept, there or not; None where none are."""
+    """The cache folder, which need not exist; None where facts are not cached."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return expanded(named) if named else None
@@ -140,7 +140,7 @@ def cache_folder() -> Path | None:
 
 
 def _key(kind: str, about: Any) -> dict[str, Any] | None:
-    """All that decides a fact; None where no fact is kept."""
+    """The key of a fact: all that decides its value; None where facts are not cached."""
     if not _trusted or cache_folder() is None or (code := _code()) is None:
         return None
     return json.loads(json.dumps({"kind": kind, "about": about, "code": code}))

@@ -29,11 +29,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DamagedError(PruneCliError):
-    """A file is not what was written."""
+    """The content of a file is not what was written."""
 
 
 class DiskFullError(PruneCliError):
-    """There is no room for a file. What was there before is as it was."""
+    """The disk has no room for a file; an earlier file of that name is unchanged."""
 
     def __init__(self, path: Path, needed: int):
         free = shutil.disk_usage(path.parent).free
@@ -72,7 +72,7 @@ def sweep_temporaries(folder: Path) -> None:
 
 
 def of_dead_processes(folder: Path, suffix: str = "") -> list[Path]:
-    """What is called …HOST-PID and the suffix, by a process of this machine that is no more."""
+    """The entries of a folder named …HOST-PID and the suffix, of processes of this machine that have ended."""
     named = re.compile(rf"(?:.*\.)?{re.escape(platform.node())}-(\d+){re.escape(suffix)}")
     found = ((path, named.fullmatch(path.name)) for path in folder.glob(f"*{suffix}"))
     return [path for path, name in found if name and not _alive(int(name[1]))]
@@ -90,7 +90,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_checksummed(path: Path, value: Mapping[str, Any]) -> JsonObject:
-    """Write a JSON object together with the sha256 of all that it says. Returns what was written."""
+    """Write a JSON object with the sha256 of its content as one more key, atomically. Returns the written object."""
     plain = json.loads(json.dumps(value))
     write_json(path, plain | {CHECKSUM: _seal(plain)})
     return plain | {CHECKSUM: _seal(plain)}

@@ -1,4 +1,4 @@
-"""What a run is called: a hash of all that changes its numbers, and of nothing else.
+"""Identities of runs and their hashes, which cover all that changes a run's numbers and nothing else.
 
 An option left at its dataclass default stays out, so a new option (whose default is the old behaviour) renames no
 old run. Options whose field says `field(metadata=NOT_IN_HASH)` (paths, workers, device; common/device.py) never count; the

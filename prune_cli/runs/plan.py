@@ -42,11 +42,11 @@ class RunPlan(JsonFields):
 
     @property
     def title(self) -> str:
-        """The run in a few words."""
+        """The run in a few words, for tables and notes."""
         method = "dense" if self.method == "dense" else f"{self.method_title}, {self.sparsity:g} %"
         return f"{self.model_title} on {self.dataset_title}, {method}, seed {self.seed}"
 
     @property
     def target(self) -> str:
-        """The name of what is removed; `weights` where nothing is."""
+        """The name of the target; `weights` where nothing is removed."""
         return self.removal or "weights"

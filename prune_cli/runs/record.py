@@ -111,7 +111,7 @@ class ScoreRecord(Stored):
 
     @property
     def cost(self) -> ScoringCost:
-        """What the record of a run says of this scoring."""
+        """The cost of this scoring, for the record of a run."""
         return ScoringCost(
             hash=self.hash, images=self.images, seconds=self.seconds, peak_memory_bytes=self.peak_memory_bytes
         )

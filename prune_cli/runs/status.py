@@ -46,12 +46,12 @@ class Status:
 
     @property
     def holder(self) -> str:
-        """Who worked on it."""
+        """The process and machine of the last attempt."""
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     @property
     def failure(self) -> ErrorParts:
-        """Why the run failed: its own reason, else the signal or the exit code that ended it, and how often."""
+        """Why the run failed: the stored reason, else the signal or exit code that ended the run, and how often."""
         ended = f"signal {-self.code}" if self.code and self.code < 0 else f"exit code {self.code}"
         return self.reason or ErrorParts(f"{ended}, {self.deaths} times")
 
@@ -90,7 +90,7 @@ def write_status(folder: Path, status: Status) -> None:
 
 
 def begin(folder: Path) -> Status:
-    """Say that this process works on the run; the deaths of earlier attempts still count."""
+    """Write the status `running` for this process; the deaths of earlier attempts still count."""
     before = read_status(folder)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     status = Status(RUNNING, platform.node(), os.getpid(), now, before.deaths if before else 0)
@@ -99,14 +99,14 @@ def begin(folder: Path) -> Status:
 
 
 def end(folder: Path, state: str, reason: ErrorParts | None = None) -> None:
-    """Say how this process left the run: stopped or failed, and why. On a full disk nothing is said."""
+    """Write how this process left the run: stopped or failed, and why. On a full disk nothing is written."""
     status = read_status(folder) or Status(state)
     with suppress(DiskFullError):
         write_status(folder, replace(status, state=state, reason=reason))
 
 
 def died(folder: Path, code: int) -> None:
-    """Enter that a child process ended with `code` (-N: signal N) and had no time to say so itself."""
+    """Write that a child process ended with `code` (-N: signal N) without writing its own status."""
     status = read_status(folder) or Status(RUNNING)
     write_status(folder, replace(status, state=STOPPED, code=code, deaths=status.deaths + 1))
 
@@ -130,7 +130,7 @@ def held(folder: Path) -> bool:
 
 
 def state_of(folder: Path) -> str:
-    """One of STATES."""
+    """The state of the run in a folder, one of STATES."""
     if (folder / MANIFEST).exists():
         return DONE
     status = read_status(folder)

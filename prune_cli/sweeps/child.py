@@ -1,6 +1,6 @@
 """One run as a child process: a crash, a kill by the kernel or a full GPU takes down that run alone.
 
-The sweep speaks to its children, wherever a launcher has started them, by files in its scratch folder `home`:
+The sweep controls its children, wherever a launcher has started them, by files in its scratch folder `home`:
 stop (write a checkpoint and end), kill (end at once), quiet (keep stderr in the log), fail-fast (a failure is a stop).
 """
 
@@ -30,16 +30,16 @@ GRACE = 30.0  # seconds that the other processes of a run have to end too, once 
 
 
 def start_fresh(spec: Spec) -> Process:
-    """Start a process of a run that has all its imports before it."""
+    """Start a process of a run by subprocess; it does its imports itself."""
     return Fresh(command(spec.folder), spec)
 
 
 def run_child(folder: Path, home: Path, start: Start = start_fresh) -> int:
-    """Run `python -m prune_cli run FOLDER` in a session of its own and wait for it, whatever becomes of it.
+    """Run `python -m prune_cli run FOLDER` in its own session and wait for it.
 
-    start: what starts each of its processes. Returns its exit code: -N where signal N ended it, 130 where it was
-    stopped, or not started because of home/stop. The run's status file has the code too, and one death more where the
-    child had no time to say what went wrong. Raises LostServerError.
+    start: the function that starts each process of the run. Returns the exit code: -N where signal N ended the run, 130
+    where it was stopped, or not started because of home/stop. The run's status file has the code too, and counts one
+    death more where the child ended without writing a reason. Raises LostServerError.
     """
     if (home / STOP).exists():
         return INTERRUPTED
@@ -54,7 +54,7 @@ def run_child(folder: Path, home: Path, start: Start = start_fresh) -> int:
 
 
 def command(folder: Path) -> list[str]:
-    """What starts a run. -P: the folder in which the sweep was typed is not searched, it may hold a random.py."""
+    """The command that starts a run. -P keeps the current folder, which may hold a random.py, out of sys.path."""
     return [sys.executable, "-P", "-m", "prune_cli", "run", str(folder)]
 
 
@@ -78,7 +78,7 @@ def _run(folder: Path, home: Path, start: Start) -> int:
 
 
 def _request(folder: Path) -> RunRequest:
-    """The run's request; an empty one where the run has taken it away, because it was finished meanwhile."""
+    """The run's request; the default one where the file is gone, because another process has finished the run."""
     try:
         return read_request(folder)
     except FileNotFoundError:
@@ -95,10 +95,10 @@ def _start(children: _Children, folder: Path, request: RunRequest, claim: Claim)
 
 
 def environments(count: int, home: Path) -> list[dict[str, str]]:
-    """What each process of a run has in its environment: as under torchrun, whose workers, in sessions that it makes
-    itself, would outlive it where it is killed, and whose exit code is 1 whatever signal has ended one of them.
+    """The environment variables of each of the `count` processes of a run: RANK, WORLD_SIZE … as torchrun sets them.
 
-    They meet in a file of home, a new one each time: a free port may be taken before the first of them listens there.
+    torchrun itself is not used: its workers outlive it where it is killed, and its exit code hides the signal that
+    ended one of them. The rendezvous is a new file in home, because a free port may be taken before it is used.
     """
     if count == 1:
         return [{}]
@@ -112,7 +112,7 @@ def environments(count: int, home: Path) -> list[dict[str, str]]:
 
 @dataclass
 class _Children:
-    """The processes of one run: one, or one a GPU. stopped_by_sweep: whether the sweep has told them to end."""
+    """The processes of one run: one, or one a GPU. stopped_by_sweep: whether the sweep has asked them to end."""
 
     home: Path
     starts: Start
@@ -121,18 +121,21 @@ class _Children:
     _killed: list[Process] = field(default_factory=list)
 
     def start(self, spec: Spec) -> None:
-        """Start one more."""
+        """Start one more process."""
         self.all.append(self.starts(spec))
 
     @property
     def code(self) -> int:
-        """The exit code of those that ended by themselves: a signal's, else a failure's, else 0; 130 if none did."""
+        """The exit code of the run, from processes that were not killed here: a signal's, else a failure's, else 0.
+
+        130 where all processes that have not succeeded were killed here.
+        """
         codes = [child.returncode for child in self.all if child.returncode and child not in self._killed]
         signals = [code for code in codes if code < 0]
         return next(iter(signals or codes), INTERRUPTED if self._killed else 0)
 
     def wait(self) -> None:
-        """Until all have ended; meanwhile pass on what the sweep says, and end those whose fellows are gone."""
+        """Wait until all processes have ended; obey the sweep's files, and kill the rest GRACE seconds after a failure."""
         patience = GRACE
         while self._running():
             self._check_stop_files()
@@ -145,7 +148,7 @@ class _Children:
                 (self.home / STOP).touch()
 
     def kill(self) -> None:
-        """End what still runs at once, with all that it has started."""
+        """Kill the processes that still run, with all of their sessions."""
         for child in self._running():
             self._killed.append(child)
             child.kill_session()
@@ -167,7 +170,7 @@ class _Children:
             child.send_signal(signal.SIGTERM)  # SIGINT may be ignored: shells do so for jobs in the background
 
     def end(self) -> None:
-        """Tell all to stop, and wait a while for their checkpoint."""
+        """Ask all processes to stop, and wait up to GRACE seconds for their checkpoint."""
         self._stop()
         patience = GRACE
         while self._running() and patience > 0:
@@ -176,7 +179,7 @@ class _Children:
 
 
 def _record(folder: Path, before: Status | None, children: _Children) -> int:
-    """Enter how the run ended where it did not do so itself, and return its exit code."""
+    """Write how the run ended into its status file, where the run has not done so, and return the exit code."""
     code, now = children.code, read_status(folder)
     said = now.state if now is not None and now != before else None
     if code and children.stopped_by_sweep and said != FAILED:

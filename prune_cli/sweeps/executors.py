@@ -1,6 +1,6 @@
-"""Where the runs of a sweep are placed: on this machine by fork or joblib, elsewhere by submitit and Ray.
+"""Executors of the runs of a sweep: on this machine one by one or by joblib, elsewhere by submitit and Ray.
 
-Each executor waits, for each run, in a job that runs one child process; what came of it is on the disk.
+Each executor starts, for each run, a job that runs one child process and waits for it; results are on the disk.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ YEAR = 525_600  # minutes
 
 @dataclass
 class NoOptions:
-    """One after another: there is nothing to choose."""
+    """The options of the launcher basic: none."""
 
 
 @dataclass
 class JoblibOptions:
-    """Of joblib.Parallel."""
+    """Arguments of joblib.Parallel."""
 
     n_jobs: int = -1  # runs at once; -1: one a CPU
     verbose: int = 0  # above 0: joblib tells how far it is
@@ -45,7 +45,7 @@ class JoblibOptions:
 
 @dataclass
 class LocalOptions:
-    """Of a job, as submitit names them."""
+    """Parameters of a local job, as submitit names them."""
 
     timeout_min: int = YEAR
     cpus_per_task: int | None = None
@@ -56,7 +56,7 @@ class LocalOptions:
 
 @dataclass
 class SlurmOptions(LocalOptions):
-    """Of a job of Slurm, as sbatch and submitit name them."""
+    """Parameters of a Slurm job, as sbatch and submitit name them."""
 
     timeout_min: int = 60
     partition: str | None = None
@@ -79,7 +79,7 @@ class SlurmOptions(LocalOptions):
 
 @dataclass
 class RayCalls:
-    """What ray.init and ray.remote are called with."""
+    """Arguments of ray.init and ray.remote."""
 
     init: dict[str, Any] = field(
         default_factory=lambda: {"include_dashboard": False, "log_to_driver": False, "logging_level": 30}  # warnings
@@ -89,20 +89,20 @@ class RayCalls:
 
 @dataclass
 class RayOptions:
-    """Typed as ray.init.KEY=VALUE and ray.remote.KEY=VALUE."""
+    """The options of the launcher ray, typed as ray.init.KEY=VALUE and ray.remote.KEY=VALUE."""
 
     ray: RayCalls = field(default_factory=RayCalls)
 
 
 def one_by_one(folders: Sequence[Path], home: Path, _: NoOptions) -> None:
-    """Run them one after another on this machine."""
+    """Run the runs one after another on this machine."""
     with _starter(home) as start:
         for folder in folders:
             run_child(folder, home, start)
 
 
 def by_joblib(folders: Sequence[Path], home: Path, options: JoblibOptions) -> None:
-    """Run several at once on this machine, each in a thread of ours that waits for its process."""
+    """Run several runs at once on this machine, each in a thread that waits for its process."""
     from joblib import Parallel, delayed, effective_n_jobs  # type: ignore[import-untyped]
 
     count = min(effective_n_jobs(options.n_jobs), len(folders))
@@ -114,10 +114,10 @@ def by_joblib(folders: Sequence[Path], home: Path, options: JoblibOptions) -> No
 
 
 def by_submitit(cluster: str) -> Execute:
-    """What submits them as jobs to a cluster: `slurm`, or `local`, which is this machine, all at once."""
+    """An executor that submits the runs to a cluster of submitit: `slurm`, or `local`, which is this machine."""
 
     def submit(folders: Sequence[Path], home: Path, options: LocalOptions) -> None:
-        """Submit them and wait."""
+        """Submit the runs as one job array and wait for all of them."""
         given, name = asdict(options), f"prune-cli-{home.name}"
         first = {f"{cluster}_{key}": given.pop(key) for key in ("max_num_timeout",) if key in given}
         executor = _submitit().AutoExecutor(home / ".submitit" / "%j", cluster=cluster, **first)
@@ -134,7 +134,7 @@ def by_submitit(cluster: str) -> Execute:
 
 
 def by_ray(folders: Sequence[Path], home: Path, options: RayOptions) -> None:
-    """Run them as tasks of Ray, of the cluster that ray.init.address names or of one of our own."""
+    """Run the runs as Ray tasks, on the cluster that ray.init.address names or on a local one."""
     import ray  # type: ignore[import-not-found, unused-ignore]
 
     ray.init(**options.ray.init)
@@ -149,7 +149,7 @@ def by_ray(folders: Sequence[Path], home: Path, options: RayOptions) -> None:
 
 @contextmanager
 def _starter(home: Path) -> Iterator[Start]:
-    """Meanwhile runs are started from a process that has done their imports, where the system can fork one."""
+    """Yield a function that starts a run: by fork from a preloaded server where that is possible, else a fresh process."""
     if not can_fork():
         yield start_fresh
         return
@@ -159,7 +159,7 @@ def _starter(home: Path) -> Iterator[Start]:
 
 @contextmanager
 def _shared_cpus(count: int) -> Iterator[None]:
-    """Meanwhile each of `count` processes that are started takes its share of the CPUs, unless it was told otherwise."""
+    """Set OMP_NUM_THREADS so that `count` processes share the CPUs evenly, unless the variable is set already."""
     from joblib import cpu_count
 
     if THREADS in os.environ:
@@ -173,7 +173,7 @@ def _shared_cpus(count: int) -> Iterator[None]:
 
 
 def _run_returning_error(folder: Path, home: Path, start: Start) -> Exception | None:
-    """Run one, and return what was raised meanwhile: the others have to end before anybody hears of it."""
+    """Run one run and return its exception, or None, so that it can be raised after the others have ended."""
     try:
         run_child(folder, home, start)
     except Exception as error:
@@ -182,25 +182,25 @@ def _run_returning_error(folder: Path, home: Path, start: Start) -> Exception | 
 
 
 def _run_elsewhere(folder: Path, home: Path) -> int:
-    """The job of a worker process: one run of the sweep."""
+    """Run one run of the sweep in a worker process of an executor."""
     ignore_sigint()
     return run_child(folder, home)
 
 
 class _SubmittedRun:
-    """A job of submitit, which asks for `checkpoint` where the cluster wants the node back."""
+    """A job of submitit, whose `checkpoint` is called when the cluster takes the node back."""
 
     def __call__(self, folder: Path, home: Path) -> int:
-        """Run one."""
+        """Run one run."""
         return _run_elsewhere(folder, home)
 
     def checkpoint(self, *args: Any) -> Any:
-        """The job that goes on where this one stops."""
+        """The job to submit in place of this one."""
         return _submitit().helpers.DelayedSubmission(self, *args)
 
 
 def ignore_sigint() -> None:
-    """Do nothing at Ctrl-C, which reaches the workers of an executor too: the sweep tells the runs to stop.
+    """Ignore Ctrl-C, which also reaches the workers of an executor: the sweep stops the runs by a file.
 
     A handler, not SIG_IGN, which the runs would inherit. Ray blocks the signal for all that its workers start.
     """
@@ -213,7 +213,7 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 
 def _submitit() -> Any:
-    """submitit, which configures logging when it is imported: its notes would be on stdout, among our results."""
+    """Import submitit without its logging configuration, which would print notes on stdout, among results."""
     before = os.environ.get(SUBMITIT_LOG)
     os.environ[SUBMITIT_LOG] = "NOCONFIG"
     try:
@@ -225,11 +225,11 @@ def _submitit() -> Any:
 
 @contextmanager
 def _cancel_pending_on_stop(job: str, home: Path) -> Iterator[None]:
-    """Meanwhile, once home/stop is there, take the jobs of this name that still wait out of Slurm's queue."""
+    """Inside this context, once home/stop exists, cancel the pending Slurm jobs of this name."""
     asked: list[float] = []
 
     def cancel_pending() -> None:
-        """Withdraw them, but ask Slurm no more than once in a while."""
+        """Call scancel if home/stop exists, at most once in SCANCEL_INTERVAL seconds."""
         if (home / STOP).exists() and (not asked or time.monotonic() - asked[-1] > SCANCEL_INTERVAL):
             asked.append(time.monotonic())
             subprocess.run(["scancel", "--state=PENDING", f"--name={job}"], check=False, capture_output=True)

@@ -26,7 +26,7 @@ THREADS = "OMP_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Request:
-    """A run that is asked for. environment: what is added to the server's.
+    """A request to fork a run. environment: variables added to those of the server.
 
     descriptors: of the cwd, stdout and stderr, then those that the child only holds open, such as the locks of GPUs.
     """
@@ -45,12 +45,12 @@ class Request:
         return cls(**json.loads(raw), answers=socket.socket(fileno=descriptors[0]), descriptors=descriptors[1:])
 
     def send(self, control: socket.socket) -> None:
-        """Ask for it, from the other end."""
+        """Send the request to the server."""
         raw = json.dumps({"argv": self.argv, "environment": self.environment}).encode()
         socket.send_fds(control, [raw], [self.answers.fileno(), *self.descriptors])
 
     def answer(self, kind: str, value: int) -> None:
-        """Say what came of it. Raises OSError where nobody wants to know any more."""
+        """Send an answer (PID, CODE or ERRNO and its value). Raises OSError where the client has closed its end."""
         self.answers.send(f"{kind} {value}".encode())
 
 
@@ -72,7 +72,7 @@ def serve(control: socket.socket) -> Request | None:
 
 
 def _fork(request: Request) -> int | None:
-    """The child's number, 0 in the child; None where the system has no process left."""
+    """Fork, and return the child's pid, 0 in the child; None where the system has no process left."""
     try:
         number = os.fork()
     except OSError as error:
@@ -93,7 +93,7 @@ def _reap(number: int, request: Request) -> None:
 
 
 def become(request: Request) -> None:
-    """Make this child the process that was asked for; it ends at once where nobody waits for it any more."""
+    """Turn this child into the requested process; exit at once where the client has closed its end."""
     os.setsid()
     try:
         request.answer(PID, os.getpid())
@@ -111,7 +111,7 @@ def become(request: Request) -> None:
 
 
 def _start_afresh(environment: dict[str, str]) -> None:
-    """Let libraries read again what they have read from the system when they were imported."""
+    """Reset library state that was set at import: numpy's global generator and torch's number of threads."""
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # else all children would draw the same numbers
     if (torch := sys.modules.get("torch")) and THREADS in environment:

@@ -1,4 +1,4 @@
-"""Runs that are forked from a process which has done their imports (sweeps/fork_server.py): they begin at once."""
+"""Runs that are forked from a preloaded server process (sweeps/fork_server.py), so that they start without imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prune_cli.sweeps.process import Spec, Start
 
 PRELOADED = ("torch", "timm", "pandas", "torchvision.transforms.v2", "prune_cli.commands.run")  # they take seconds
 ENTRY_FILE = str(Path(fork_server.__file__).parents[1] / "__main__.py")  # what a run's argv begins with
-LOST = 256  # in place of an exit code: the server has died before the run, so that nobody knows it
+LOST = 256  # in place of an exit code that is unknown, because the server has died before the run
 
 
 class LostServerError(RuntimeError):
@@ -29,16 +29,16 @@ class LostServerError(RuntimeError):
 
 
 def can_fork() -> bool:
-    """Whether this system forks a process with torch in it safely, and tells when it has ended."""
+    """Whether this system can fork a process with torch in it safely, and has pidfd to wait for it."""
     return sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
 @contextmanager
 def fork_server_for(quiet: bool, preloaded: Sequence[str] = PRELOADED) -> Iterator[Start]:
-    """Meanwhile a server stands ready; yields what forks a run from it.
+    """Start a fork server for this context; yields a function that forks a run from it.
 
-    quiet: no run will write to our stderr. The server's is what theirs will be: rich asks once, when it is imported,
-    whether that is a terminal. preloaded: the modules that it imports.
+    quiet: send the runs' stderr to /dev/null. Runs inherit the server's stderr, because rich checks once, at its
+    import, whether that is a terminal. preloaded: the modules that the server imports.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     words = [sys.executable, "-P", "-m", fork_server.__name__, str(its.fileno()), *preloaded]
@@ -60,7 +60,7 @@ def fork_server_for(quiet: bool, preloaded: Sequence[str] = PRELOADED) -> Iterat
 
 
 class Forked:
-    """A run that was asked of the server. pid: None until it has begun.
+    """A run that the server was asked to fork. pid: None until the run has begun.
 
     The server answers on a socket of this run alone: first the pid, which the run itself sends from its own session,
     then the exit code. Where the server dies, `poll` waits for the run all the same, and gives LOST.
@@ -85,7 +85,7 @@ class Forked:
             os.close(cwd)
 
     def poll(self) -> int | None:
-        """The exit code, as soon as the run has ended. Raises OSError where it could not be forked."""
+        """The exit code, or None while the run has not ended. Raises OSError where the run could not be forked."""
         while self.returncode is None and _readable(self._source(), 0):
             self._read_answer()
         return self.returncode
@@ -97,26 +97,26 @@ class Forked:
         return code
 
     def send_signal(self, number: int, /) -> None:
-        """Send a signal; a run that has not begun will not begin any more."""
+        """Send a signal to the run; a run that has not begun is cancelled."""
         if self._is_running(number) and self.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def kill_session(self) -> None:
-        """Kill the run with all that it has started."""
+        """Kill the run and all processes of its session."""
         if self._is_running(signal.SIGKILL) and self.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _is_running(self, number: int) -> bool:
-        """Whether the run has begun and has not ended. If it has not begun, it ends here, as by this signal."""
+        """Whether the run has begun and has not ended. A run that has not begun is cancelled, as if by signal `number`."""
         if self.poll() is None and self.pid is None:
             self._code_if_lost = -number
             self._answers.shutdown(socket.SHUT_RD)  # a run that cannot say that it begins does not begin
         return self.poll() is None
 
     def _source(self) -> int:
-        """What becomes readable when there is news: the server's answers or, where it is dead, the end of the run."""
+        """The descriptor to poll for news: the server's answers or, where the server is dead, the run's pidfd."""
         return self._answers.fileno() if self._answers.fileno() >= 0 else self._process or -1
 
     def _read_answer(self) -> None:

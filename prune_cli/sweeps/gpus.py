@@ -1,4 +1,4 @@
-"""One run a GPU: the GPUs of this machine, each held by a lock that the system frees when its last holder dies.
+"""Locks on the GPUs of this machine, so that each run has its own; the system frees a lock when its last holder dies.
 
 The lock is flock's, which belongs to an open file: a child process that is handed the descriptor holds the GPU as well,
 so it stays taken where the process that started the child is killed and the child lives on.
@@ -33,14 +33,14 @@ POLL = 0.2  # seconds between two looks for a free GPU
 
 @dataclass(frozen=True)
 class Claim:
-    """GPUs that are held. names: as the variable that shows them has them (see `visible`). descriptors: of their locks,
+    """GPUs that are locked. names: their entries for CUDA_VISIBLE_DEVICES (see `visible`). descriptors: of their locks,
     for `pass_fds`."""
 
     names: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to see these GPUs alone; nothing where there are none."""
+        """The environment variable with which a process sees these GPUs alone; empty for a claim of no GPU."""
         return {_variable(): ",".join(self.names)} if self.names else {}
 
 
@@ -94,14 +94,14 @@ def _nvidia_smi_uuids() -> list[str]:
 
 
 def _visible_to_torch(names: list[str]) -> dict[str, str]:
-    """As `visible`, from what torch sees of these names, in their order; of all GPUs, as numbers, where none is given."""
+    """The names and lock names of the GPUs that torch sees: of `names`, in their order, or of all, numbered, where empty."""
     uuids = _uuids_from_torch() if any(driver.exists() for driver in DRIVERS) else []
     names = names or [str(number) for number in range(len(uuids))]
     return dict(zip(names, uuids + names[len(uuids) :], strict=True))
 
 
 def _uuids_from_torch() -> list[str]:
-    """The UUIDs of the GPUs that torch sees. In another process: one that has used a GPU holds some of its memory."""
+    """The UUIDs of the GPUs that torch sees, asked in a subprocess, because a process that used a GPU holds memory of it."""
     command = [sys.executable, "-P", "-c", LIST_UUIDS]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.split()
@@ -125,8 +125,8 @@ def _wait(count: int, locks: Mapping[str, str], give_up: Callable[[], bool]) -> 
 
 
 def _choose(count: int, locks: Mapping[str, str]) -> Claim | None:
-    """Free GPUs, or None where there are fewer than `count`. One process chooses at a time: two that want several
-    would else each take some and wait for the other for ever."""
+    """Lock `count` free GPUs; None where fewer are free. One process chooses at a time, or two that want several GPUs
+    would each take some and wait for each other for ever."""
     folder = Path(tempfile.gettempdir()) / f"prune-cli-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     choosing = os.open(folder / "choosing.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -145,7 +145,7 @@ def _choose(count: int, locks: Mapping[str, str]) -> Claim | None:
 
 
 def _take(path: Path) -> int | None:
-    """The descriptor of a lock that was free, else None."""
+    """Take a lock and return its descriptor; None where the lock is held."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

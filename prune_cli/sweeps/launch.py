@@ -1,4 +1,4 @@
-"""How the runs of a sweep are started: the launchers by name, and the options that can be typed for each."""
+"""The launchers of sweeps by name, and the options that can be typed for each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ POLL = 0.2  # seconds between two looks at the runs that a launcher has left
 
 @dataclass(frozen=True)
 class _Kind:
-    """A launcher. options: the dataclass of what can be typed. package: what it needs, if anything; extra: what
-    installs it."""
+    """A kind of launcher. options: the dataclass of its options. package: the package it needs, if any; extra: the extra
+    of prune-cli that installs the package."""
 
     execute: Execute
     options: type
@@ -57,7 +57,7 @@ class Launcher:
 
     @classmethod
     def of(cls, name: str, words: Iterable[str]) -> Launcher:
-        """The launcher with options typed as KEY=VALUE. Raises ConfigError for what is wrong with either."""
+        """The launcher with options typed as KEY=VALUE. Raises ConfigError for a wrong name or option."""
         if name not in KINDS:
             raise ConfigError(f"there is no launcher {name!r}", "--launcher", nearest(name, KINDS, "--launcher "))
         kind = KINDS[name]
@@ -71,8 +71,8 @@ class Launcher:
     def launch(self, folders: Sequence[Path], home: Path) -> None:
         """Start a child process for each run folder and wait until all have ended.
 
-        What came of each is on the disk. home: a folder of this sweep, also for what the launcher itself writes.
-        Raises whatever the launcher raises, when no run of these is at work any more.
+        Results are on the disk. home: the folder of this sweep's control files, also for files of the launcher. Raises
+        the launcher's own exception, after none of these runs is at work any more.
         """
         if not folders:
             return
@@ -84,8 +84,7 @@ class Launcher:
             raise
 
     def _typed_options(self) -> Any:
-        """The options as the dataclass of the launcher has them. Raises ConfigError for one that it does not have, and
-        for a value of the wrong type."""
+        """The options as the launcher's dataclass. Raises ConfigError for an unknown option or a value of the wrong type."""
         config = OmegaConf.structured(KINDS[self.name].options)
         for key, value in self.options.items():
             self._set(config, key, value)

@@ -1,4 +1,4 @@
-"""A sweep's points: the grid of its axes, and the references that are added on request."""
+"""The points of a sweep: the product of its axes, and the dense references that are added on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRATCH = Point({"sparsity": "dense"}, {"model.weights": "random"})
 
 
 def expand(fixed: Point, axes: Axes) -> list[Point]:
-    """Every combination of the axes, the last one varying fastest, on top of what is fixed."""
+    """Every combination of the axes, the last axis varying fastest, merged over the fixed point."""
     return [reduce(or_, combination, fixed) for combination in itertools.product(*axes.values())]
 
 
@@ -30,9 +30,9 @@ def with_grid(fixed: Point, typed: Axes, grid: Axes) -> Axes:
 
 
 def references(points: Iterable[Point], scratch: Callable[[Point], Point] = lambda _: SCRATCH) -> list[Point]:
-    """The dense and the from-scratch run of each point: the same but for scorer, sparsity and weights.
+    """The dense run and the from-scratch run of each point, which differ from it in scorer, sparsity and weights.
 
-    scratch: what a point's from-scratch run has in their place.
+    scratch: a function that gives the options of a point's from-scratch run.
     """
     return [_without(point, ("scorer", "sparsity")) | extra for point in points for extra in (DENSE, scratch(point))]
 
@@ -45,7 +45,7 @@ def _without(point: Point, groups: tuple[str, ...]) -> Point:
 
 
 def estimated_seconds(plan: RunPlan, done: Iterable[RunRecord]) -> float | None:
-    """How long a run will take: the median of the finished runs of the same model, dataset, recipe and precision.
+    """The expected seconds of a run: the median of the finished runs of its model, dataset, recipe and precision.
 
     Images a second hardly depend on what is pruned. None where there is no such run.
     """
@@ -55,5 +55,5 @@ def estimated_seconds(plan: RunPlan, done: Iterable[RunRecord]) -> float | None:
 
 
 def _effort(plan: RunPlan) -> tuple[Any, ...]:
-    """What decides how long a run takes."""
+    """The parts of a plan that decide how long the run takes."""
     return plan.model, plan.dataset, plan.identity["recipe"], plan.identity["compute"]

@@ -1,4 +1,4 @@
-"""A process of a run: how one is started, and what the sweep asks of it, however it was started."""
+"""The interface between a sweep and the processes of its runs, and a fresh process as one implementation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Spec:
-    """What a process of a run is started with, beside the environment of the sweep; stdin is /dev/null.
+    """The arguments of a process of a run; stdin is /dev/null.
 
-    environment: variables that are added. cwd: None is the sweep's. stdout, stderr: descriptors. kept: descriptors
-    that the process holds open until it ends.
+    environment: variables added to those of the sweep. cwd: None: that of the sweep. stdout, stderr: descriptors. kept:
+    descriptors that the process holds open until it ends.
     """
 
     folder: Path
@@ -29,34 +29,34 @@ class Spec:
 
 
 class Process(Protocol):
-    """A process in a session of its own."""
+    """A running or ended process in its own session."""
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs, as far as `poll` knows; -N where signal N ended it."""
+        """The exit code as of the last `poll`: None while the process runs, -N where signal N ended it."""
 
     def poll(self) -> int | None:
-        """Look whether it has ended, and return its returncode."""
+        """Check whether the process has ended, and return its returncode."""
 
     def wait(self) -> int:
-        """Wait until it has ended, and return its returncode."""
+        """Wait until the process has ended, and return its returncode."""
 
     def send_signal(self, number: int, /) -> None:
-        """Send it a signal; nothing where it has ended."""
+        """Send a signal to the process; do nothing where it has ended."""
 
     def kill_session(self) -> None:
         """Kill it, with all that it has started."""
 
 
 class Start(Protocol):
-    """What starts a process of a run."""
+    """A function that starts a process of a run."""
 
     def __call__(self, spec: Spec, /) -> Process:
-        """Start it. Raises OSError where there is no such cwd, or the system has no process left."""
+        """Start the process. Raises OSError where the cwd does not exist or the system has no process left."""
 
 
 class Fresh(subprocess.Popen[bytes]):
-    """A process that has imported nothing yet."""
+    """A new process by subprocess, which does its imports itself."""
 
     def __init__(self, words: Sequence[str], spec: Spec):
         super().__init__(

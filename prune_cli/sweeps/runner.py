@@ -1,4 +1,4 @@
-"""From planned runs to finished ones: launch what is left, report_ended at the disk, and again."""
+"""Run planned runs to their end: launch the unfinished ones, read their states from the disk, and repeat."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OnEnd = Callable[[Path, str], None]  # what came of a run: its folder, done or f
 
 
 class RunLauncher(Protocol):
-    """What starts runs and waits for them: sweeps.launch.Launcher."""
+    """The interface of a launcher, which starts runs and waits for them (sweeps.launch.Launcher)."""
 
     @property
     def name(self) -> str:
-        """As it is typed."""
+        """The launcher's name, as it is typed after --launcher."""
 
     def launch(self, folders: Sequence[Path], home: Path) -> None:
         """Start a process for each run folder and wait until all have ended."""
@@ -86,7 +86,7 @@ def _progress_of(folder: Path) -> tuple:
 
 @contextmanager
 def _control_folder(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Path]:
-    """A folder through which this sweep speaks to its runs."""
+    """Create the folder of control files (stop, kill, quiet, fail-fast) that the runs of this sweep read; remove it after."""
     home = scratch.absolute() / f"{platform.node()}-{os.getpid()}"
     shutil.rmtree(home, ignore_errors=True)  # of a process that had our number before
     home.mkdir(parents=True)
@@ -100,7 +100,7 @@ def _control_folder(scratch: Path, quiet: bool, fail_fast: bool) -> Iterator[Pat
 
 
 def _stop(home: Path, signals: list[int], count: int) -> None:
-    """Answer Ctrl-C: runs write a checkpoint and end; the second time they end at once."""
+    """Handle Ctrl-C: the first time runs write a checkpoint and end, the second time they end at once."""
     signals.append(count)
     (home / (STOP if count == 1 else KILL)).touch()
     (home / STOP).touch()
@@ -109,11 +109,11 @@ def _stop(home: Path, signals: list[int], count: int) -> None:
 
 @contextmanager
 def _report_as_they_end(folders: Sequence[Path], on_end: OnEnd) -> Iterator[None]:
-    """Meanwhile, and once more at the end, say what came of each run as soon as it has ended."""
+    """Inside this context, and once when it is left, call `on_end` for each run that has ended."""
     waiting = list(folders)
 
     def report_ended() -> None:
-        """Those that have ended since."""
+        """Report the runs that have ended since the previous call."""
         for folder in list(waiting):
             if (state := state_of(folder)) in ENDED:
                 waiting.remove(folder)

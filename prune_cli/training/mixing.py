@@ -20,7 +20,7 @@ def cut_and_mixed(
 
     One rectangle a batch, of a share drawn from Beta(alpha, alpha), mixes it with probability prob. timm mixes pairs, so
     a batch with an odd number of images loses its last one. The draws depend on (seed, epoch, batch) alone; first: the
-    number of the first batch. An empty batch (another process's share, see Ranks.share) stays in its place.
+    number of the first batch. An empty batch (another process's share, see Ranks.local_indices) stays in its place.
     """
     from timm.data.mixup import Mixup  # with torchvision behind it: only where it is wanted
 

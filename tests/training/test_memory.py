@@ -53,7 +53,7 @@ def test_the_plan_is_what_an_optimiser_holds(recipe: Recipe) -> None:
     plan = planned(*network("meta"), kept, recipe)
     masks.apply(parameters, mask)
     optimizer = trained(model, mask, recipe)
-    own = held([t for part in optimizer._pruned for t in (part.values, part._places)])
+    own = held([t for part in optimizer._pruned for t in (part.values, part._indices)])
     assert plan["survivor_optimizer"] == held(states(optimizer)) + own
     largest = held([parameters["0.weight"]])
     assert plan["survivor_gradients"] == held([p.grad for p in optimizer.parameters]) + largest  # type: ignore[misc]
