@@ -1,4 +1,4 @@
-"""What units of an LSTM are worth: accuracy without one of them, and without more and more of them (the report, Figure 4)."""
+"""Ablation of LSTM units: accuracy without one unit, and against the share of units removed (the report, Figure 4)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def curves(
 
 
 def orders(measured: Mapping[str, Tensor], units: int, seed: int, draws: int) -> Iterator[tuple[str, str, int, Tensor]]:
-    """Each measure both ways, then the random ones, as scores: higher = keep."""
+    """Yield the orders of removal as (measure, keep, draw, scores), higher = keep: each measure both ways, then random ones."""
     for name, values in measured.items():
         yield name, "low", 0, -values
         yield name, "high", 0, values

@@ -62,7 +62,7 @@ def _differences(wide: pd.DataFrame, baselines: Sequence[str]) -> Iterator[tuple
 
 
 def _options(measure: str) -> str:
-    """What follows the scorer's name in the name of a measure."""
+    """The options in the name of a measure, after the scorer's name."""
     return measure.partition(" ")[2]
 
 

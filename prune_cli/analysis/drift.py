@@ -37,7 +37,7 @@ class Sums:
 
     @classmethod
     def of(cls, before: Tensor, after: Tensor) -> Sums:
-        """The sums of one tensor of any shape."""
+        """The sums over the values of one tensor of any shape, before and after."""
         x, y = before.detach().double().flatten(), after.detach().double().flatten()
         d, n = y - x, x.numel()
         sums = [part.sum().item() for part in (x, y, x * x, y * y, x * y, d * d, d.abs())]
@@ -94,6 +94,6 @@ def moving(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _variance(count: int, total: float, squares: float) -> float:
-    """The variance (of a population) from a sum and a sum of squares; 0 where it is no more than rounding."""
+    """The population variance from a sum and a sum of squares; 0 where the result is only rounding."""
     variance = squares / count - (total / count) ** 2
     return variance if variance > ROUNDING * squares / count else 0.0

@@ -89,7 +89,7 @@ class Exponents:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """QR of many small matrices: torch's threads wait for each other more than they work."""
+    """Set torch to one thread inside this context: for the QR of many small matrices threads wait more than they work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,7 +100,7 @@ def one_thread() -> Iterator[None]:
 
 @torch.no_grad()
 def features(model: nn.Module, clips_BTHW: Tensor) -> Tensor:
-    """What the LSTM sees of the first clips, in float64 (B, T, I): it does not depend on the units that stay."""
+    """The LSTM's input for the first CLIPS clips, float64 (B, T, I), which does not depend on the units that are kept."""
     device = device_for_float64(clips_BTHW.device)
     double = copy.deepcopy(model).eval().to(device).double()
     return double.features(clips_BTHW[:CLIPS].to(device).double())  # type: ignore[operator]
@@ -137,7 +137,7 @@ def _long_runs(lstm: nn.LSTM, gates_BTG: Tensor) -> Iterator[LongRun]:
 
 
 def _rest(lstm: nn.LSTM, gates_BTG: Tensor) -> Tensor:
-    """h = c = 0 for each clip."""
+    """The initial state h = c = 0 of each clip, (B, 2U)."""
     return gates_BTG.new_zeros(len(gates_BTG), 2 * lstm.hidden_size)
 
 

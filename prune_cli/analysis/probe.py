@@ -38,7 +38,7 @@ class Probe:
     @classmethod
     @torch.no_grad()
     def of(cls, model: nn.Module, batches: Batches) -> Probe:
-        """From a model with `features` and these (clips, labels)."""
+        """The probe of a model that has `features`, on these (clips, labels) batches."""
         model.eval()
         lstm, gates, labels = lstm_of(model), [], []
         for x, y in batches:
@@ -48,12 +48,12 @@ class Probe:
 
     @torch.no_grad()
     def accuracy(self, keep_U: Tensor, placement: str) -> float:
-        """Accuracy [%] where only these units stay, bool (U,)."""
+        """The accuracy [%] with only the units of a bool mask (U,), True = keep."""
         if placement == "readout":
             logits_AK = self._read(self._dense_AU * keep_U, self.head.weight)
         else:
             logits_AK = self._read(self._hidden(keep_U), self.head.weight[:, keep_U])
-        labels_A = self.labels_NT[self._asked_NT]
+        labels_A = self.labels_NT[self._counted_NT]
         return 100 * int((logits_AK.argmax(1) == labels_A).sum()) / len(labels_A)
 
     @property
@@ -62,7 +62,7 @@ class Probe:
         return self.lstm.hidden_size
 
     @cached_property
-    def _asked_NT(self) -> Tensor:
+    def _counted_NT(self) -> Tensor:
         return counted_frames(self.labels_NT)
 
     @cached_property
@@ -74,7 +74,7 @@ class Probe:
         return self._dense_AU if bool(keep_U.all()) else self._run(keep_U)
 
     def _run(self, keep_U: Tensor) -> Tensor:
-        parts = zip(self.gates_NTG.split(AT_ONCE), self._asked_NT.split(AT_ONCE), strict=True)
+        parts = zip(self.gates_NTG.split(AT_ONCE), self._counted_NT.split(AT_ONCE), strict=True)
         return torch.cat([hidden_states(self.lstm, gates, keep_U)[asked] for gates, asked in parts])
 
     def _read(self, hidden_AU: Tensor, weight_KU: Tensor) -> Tensor:

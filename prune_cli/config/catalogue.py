@@ -21,7 +21,7 @@ MOST = 10_000  # values in one file of a user's, its aliases written out
 
 @dataclass(frozen=True)
 class Choice:
-    """An option that a plug-in brings. text: its YAML. origin: what `ls` says where it is from. file: of the YAML, if any."""
+    """A choice that a plug-in adds to a group. text: its YAML. origin: its source as `ls` shows it. file: of the YAML, if any."""
 
     group: str
     name: str
@@ -53,7 +53,7 @@ class Catalogue:
         return {group: option for entry in listed if isinstance(entry, dict) for group, option in entry.items()}
 
     def text(self, name: str) -> str:
-        """The YAML of `config`, or of GROUP/OPTION."""
+        """The YAML text of `config` or of GROUP/OPTION."""
         for choice in self.choices:
             if name == f"{choice.group}/{choice.name}":
                 return choice.text
@@ -78,7 +78,7 @@ class Catalogue:
 
     @cached_property
     def choices(self) -> list[Choice]:
-        """What plug-ins bring, but for those whose YAML is in --config-dir alone."""
+        """The choices of plug-ins, without those whose YAML is in --config-dir alone."""
         return [choice for choice in self.plugged_in if choice.file or not self._is_users(choice.group, choice.name)]
 
     def _is_users(self, group: str, option: str) -> bool:

@@ -56,7 +56,7 @@ class Composer:
         return self._settings(Point(self._missing(point)) | point)
 
     def _missing(self, point: Point) -> dict[str, str]:
-        """The options of groups that nobody chose and the others imply; values of these groups may fit no other option."""
+        """The options of groups in IMPLIED that were not typed and follow from the other settings: group -> option."""
         if self._otherwise is None or "experiment" in point.choices:
             return {}
         others = {key: value for key, value in point.values.items() if key.partition(".")[0] not in IMPLIED}
@@ -64,7 +64,7 @@ class Composer:
         return {group: option for group, option in implied.items() if group not in point.choices}
 
     def _settings(self, point: Point) -> Settings:
-        """Points of a sweep share most of their parts: each distinct part is typed and built once."""
+        """The settings of a point; parts that points of a sweep share are typed and built once."""
         keys = self._keys(point)
         if any(key not in self._made for key in keys.values()):
             plain = self._plain(point)
@@ -76,12 +76,12 @@ class Composer:
         return Settings(**{part: made for part, (_, made) in found.items()}, plain=plain)
 
     def _keys(self, point: Point) -> dict[str, str]:
-        """All that decides each part of a point, with what decides those parts that it takes values from."""
+        """The cache key of each part of a point, which includes the keys of the parts that it interpolates from."""
         own = {part: _key(part, point) for part in PARTS}
         return {part: key + "".join(own[other] for other in self._taken(part, own)) for part, key in own.items()}
 
     def _taken(self, part: str, own: Mapping[str, str]) -> list[str]:
-        """The parts that a part takes values from, also by way of others."""
+        """The parts that a part interpolates from, directly or through others."""
         found, left = {part}, [part]
         while left:
             new = self._seen.get(own[left.pop()], set()) - found
@@ -107,7 +107,7 @@ class Composer:
         return plain
 
     def _completed(self, plain: Any, point: Point) -> dict[str, Any]:
-        """The values, after each part whose class has `complete` was shown which of its options were typed."""
+        """The values, after the `complete` of each part's class, which adapts defaults to the typed options."""
         typed = [key.partition(".") for key in point.values]
         for part in SWEEPABLE:
             if (complete := getattr(self._part(part, plain), "complete", None)) is not None:
@@ -204,7 +204,7 @@ class Composer:
 
 @contextmanager
 def _stored(choices: Sequence[Choice]) -> Iterator[None]:
-    """Meanwhile Hydra finds what plug-ins bring: each choice alone, for in their folders may be anything. Raises ConfigError."""
+    """Inside this context Hydra's ConfigStore holds the YAML of these plug-in choices. Raises ConfigError for a bad YAML."""
     nodes = [_node(choice) for choice in choices]
     store = ConfigStore.instance()
     for choice, node in zip(choices, nodes, strict=True):
@@ -247,7 +247,7 @@ def _set(config: DictConfig, key: str, value: Any) -> None:
 
 
 def _word_before(config: DictConfig, key: str) -> str:
-    """KEY=VALUE as it stands: for a group its first option, for what lies inside a single value that value."""
+    """The current KEY=VALUE of a key, for a hint: of a group its first option, of a key inside a plain value that value."""
     above = key.rpartition(".")[0]
     if above and not isinstance(OmegaConf.select(config, above), DictConfig):
         return _word_before(config, above)
@@ -287,7 +287,7 @@ def _typed(dataclass: type, options: dict[str, Any]) -> DictConfig:
 
 
 def _key(part: str, point: Point) -> str:
-    """All of a point that decides one of its parts."""
+    """The cache key of one part of a point: its choice, its values and the experiment."""
     values = {key: value for key, value in point.values.items() if key.partition(".")[0] == part}
     return repr((part, point.choices.get("experiment"), point.choices.get(part), values))
 
@@ -304,7 +304,7 @@ def _word(group: str, point: Point) -> str:
 
 
 def _quoted(text: str) -> str:
-    """In Hydra's quotes."""
+    """The text in quotes of Hydra's grammar."""
     return "'" + text.replace("'", "\\'") + "'"
 
 
@@ -313,7 +313,7 @@ def _without_name(options: Any) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    """What is wrong, in one line; a YAML error ends in the place."""
+    """The line of an error message that says what is wrong: the first, or of a YAML error the last, which has the position."""
     return str(error).strip().splitlines()[-1 if isinstance(error, YAMLError) else 0]
 
 

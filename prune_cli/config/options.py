@@ -35,7 +35,7 @@ def options_of(part: type, defaults: Mapping[str, Any], described: Mapping[str, 
 
 
 def top_level(config: str) -> list[Option]:
-    """The options outside the groups; config: the text of config.yaml, which describes them."""
+    """The options outside the groups. config: the text of config.yaml, whose comments describe them."""
     described = comments(config)
     outside = [
         option for option in options_of(TopLevel, dict(_defaults(TopLevel)), described) if option.name != "scoring"

@@ -96,7 +96,7 @@ def _read(word: str) -> Override:
 
 
 def _well_formed(word: str) -> str:
-    """A hint: the word as the shell and Hydra both take it, where it is clear what was meant."""
+    """A hint: the word quoted for both the shell and Hydra, or an example where its meaning is unclear."""
     key, equals, value = word.partition("=")
     if equals and re.fullmatch(r"[\w.]+", key) and not set("'\"$`\\!") & set(value):
         return f"\"{key}='{value}'\", in both pairs of quotes: the shell takes one of them away"

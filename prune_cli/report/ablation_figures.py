@@ -73,13 +73,13 @@ def draw_curves(
 
 
 def _draw(rows: list[Row], panel: Callable[[Axes, Row, str], None], path: Path) -> None:
-    """So many rows of panels, a column a placement."""
+    """A grid of panels with `rows` rows, a column a placement."""
     figure = Figure(figsize=(WIDTH * len(PLACED), HEIGHT * len(rows)), layout="constrained")
     draw_grid(figure, rows, PLACED, panel, path)
 
 
 def _options(measure: str) -> str:
-    """What follows the scorer's name in the name of a measure."""
+    """The options in the name of a measure, after the scorer's name."""
     return measure.partition(" ")[2]
 
 

@@ -21,7 +21,7 @@ class Accuracy:
 
     @classmethod
     def of(cls, runs: pd.DataFrame) -> Accuracy:
-        """Of rows of `entries.frame` that share a cell; a repetition is a seed.
+        """The accuracy of the rows of `entries.frame` that share a cell; a repetition is a seed.
 
         Runs that share a seed (random masks drawn for the same head and batches, or one run that two versions of
         prune-cli have called by two hashes) are averaged first. Seeds that all end in the same weights repeat nothing
@@ -36,7 +36,7 @@ class Accuracy:
 
     @property
     def text(self) -> str:
-        """As a table writes it: of several seeds the mean ± the standard deviation and n, of one its accuracy alone."""
+        """The text of a table's cell: of several seeds mean ± standard deviation and n, of one seed its accuracy alone."""
         if self.mean is None:
             return NOTHING
         spread = "" if self.std is None else f" ± {self.std:.2f}"
@@ -44,9 +44,9 @@ class Accuracy:
 
     @property
     def written(self) -> float:
-        """The mean as it is written, by which the best are found; no mean is below all."""
+        """The mean rounded as it is written, for comparison; -inf without a mean."""
         return float("-inf") if self.mean is None else float(f"{self.mean:.2f}")
 
     def as_json(self) -> JsonObject:
-        """Numbers; mean is None where no run is finished."""
+        """The numbers as a JSON object; mean is None where no run is finished."""
         return {"mean": self.mean, "std": self.std, "n": self.n}

@@ -37,7 +37,7 @@ def draw_dynamics(table: pd.DataFrame, titles: dict[str, str], path: Path) -> No
 
 
 def _caption(table: pd.DataFrame) -> str:
-    """Over what the lines are means, and what the bands are."""
+    """The caption, which says over what the lines are means and what the bands are."""
     models = int(table.groupby("dataset").seed.nunique().max())
     clips, long_clips = int(table.clips.max()), int(table.long_clips.max())
     chaotic, drifting = (_share(table, fate) for fate in ("chaotic", "drifting"))
@@ -50,7 +50,7 @@ def _caption(table: pd.DataFrame) -> str:
 
 
 def _share(table: pd.DataFrame, fate: str) -> float:
-    """Of all long trajectories, frozen and looped, in all rows."""
+    """The share of trajectories with this fate (drifting, chaotic) among all long ones, frozen and looped, in all rows."""
     return float(table[[f"frozen_{fate}", f"looped_{fate}"]].to_numpy().mean())
 
 

@@ -47,7 +47,7 @@ PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of
 
 
 def target_of_entry(entry: Entry) -> Target:
-    """What was removed, or is to be."""
+    """The title of the target that a run removes."""
     return target_named(entry.target)
 
 
@@ -161,5 +161,5 @@ def _rest(identity: Identity, recipes: Recipes | None = None) -> Options:
 
 
 def order_of(values: Iterable[Any]) -> list[Any]:
-    """The distinct values in the order in which they first appear."""
+    """The distinct values, in the order of their first appearance."""
     return list(dict.fromkeys(values))

@@ -41,7 +41,7 @@ def flat(part: Mapping[str, Any], prefix: str = "") -> Options:
 
 
 def words(options: Mapping[str, Any]) -> str:
-    """KEY=VALUE, KEY=VALUE …"""
+    """The options as text: KEY=VALUE, KEY=VALUE …"""
     return ", ".join(f"{key}={short(value)}" for key, value in options.items())
 
 

@@ -11,7 +11,7 @@ from prune_cli.report.labels import short
 
 @dataclass(frozen=True)
 class Recipes:
-    """named: every option of each recipe that has a name. defaults: those that the identity of a run leaves out."""
+    """The recipes that have names. named: their options by name. defaults: options that a run's identity leaves out."""
 
     named: Mapping[str, Mapping[str, Any]]
     defaults: Mapping[str, Any]

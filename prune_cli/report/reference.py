@@ -53,7 +53,7 @@ def _theirs(row: Mapping[str, str] | None, columns: Sequence[str]) -> list[Cell]
 
 
 def _name(text: str | None) -> Cell:
-    """What a row of the report is called, in a column of ours; a sparsity is a number in JSON."""
+    """The value of a cell that names a row of the report, in one of our columns; a sparsity is a number in JSON."""
     if text is None:
         return EMPTY
     return Cell.of(text, value=float(text) if text[0].isdigit() else text)

@@ -33,7 +33,7 @@ class Cell:
 
     @property
     def plain(self) -> str:
-        """The text without marks."""
+        """The text of the cell without bold marks."""
         return "".join(text for text, _ in self.pieces)
 
     def marked(self, before: str, after: str, escape: dict[str, str] | None = None) -> str:
@@ -64,7 +64,7 @@ class Missing:
 
     @property
     def text(self) -> str:
-        """The run in a few words."""
+        """The run in a few words, for the list of missing runs."""
         return f"{self.model}, {self.dataset}, {self.method}, {self.sparsity:g} %, seed {self.seed}"
 
 
@@ -93,13 +93,13 @@ class Table:
         return pd.DataFrame(self.plain_rows(), columns=self.columns)
 
     def markdown(self) -> str:
-        """GitHub's pipes."""
+        """The table in GitHub's Markdown."""
         rows = [[cell.marked("**", "**", MARKDOWN) for cell in row.cells] for row in self.rows]
         head = [Cell.of(column).marked("", "", MARKDOWN) for column in self.columns]
         return "\n".join([_pipes(head), _pipes(["---"] * len(self.columns)), *map(_pipes, rows)]) + "\n"
 
     def latex(self) -> str:
-        """A tabular of booktabs."""
+        """The table as a LaTeX tabular with booktabs rules."""
         rows = [[cell.marked(r"\textbf{", "}", LATEX) for cell in row.cells] for row in self.rows]
         head = [Cell.of(column).marked("", "", LATEX) for column in self.columns]
         layout = "l" + "r" * (len(self.columns) - 1)

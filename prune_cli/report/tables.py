@@ -132,13 +132,13 @@ def _best_bold(found: Mapping[str, Accuracy]) -> list[Cell]:
 
 
 def _best(accuracies: Iterable[Accuracy]) -> list[Accuracy]:
-    """Those whose mean, as it is written, is the highest."""
+    """The accuracies whose rounded mean is the highest."""
     there = [accuracy for accuracy in accuracies if accuracy.mean is not None]
     highest = max((accuracy.written for accuracy in there), default=0.0)
     return [accuracy for accuracy in there if accuracy.written == highest]
 
 
 def _missing(runs: pd.DataFrame) -> list[Missing]:
-    """The runs without an accuracy, each once."""
+    """The planned runs without an accuracy, each once."""
     waiting = runs.loc[runs.accuracy.isna(), ["model", "dataset", "title", "sparsity", "seed"]]
     return [Missing(*run) for run in order_of(waiting.itertuples(index=False))]
