@@ -59,11 +59,11 @@ class DenseExport(Export):
     name = "dense"
 
     def write(self, found: StoredRun, path: Path) -> None:
-        """Plain safetensors."""
+        """Write the state_dict as plain safetensors."""
         write_tensors(path, found.model.state_dict())
 
     def read(self, found: StoredRun, path: Path) -> nn.Module:
-        """A model that is built anew."""
+        """A model that is built anew, on the device of the run, with every tensor from the file."""
         model, _ = pipeline.build_model(found.job)
         with torch.no_grad():
             for tensor in model.state_dict().values():
@@ -81,22 +81,22 @@ class CompressedExport(Export):
 
     @property
     def file(self) -> str:
-        """A dtype that is asked for is in the name."""
+        """What the file is called in the run's folder; a dtype that is asked for is in the name."""
         return super().file if self.dtype is None else f"{EXPORTED}-{self.name}-{self.dtype}{self.suffix}"
 
     def rounding(self, found: StoredRun) -> float:
-        """NARROWED in another dtype than the run's."""
+        """NARROWED where the values are of another dtype than the run's, else 0."""
         as_trained = self.dtype is None or getattr(torch, self.dtype) == found.job.settings.compute.dtype
         return 0.0 if as_trained else NARROWED
 
     def write(self, found: StoredRun, path: Path) -> None:
-        """With what `prune_cli.load` needs."""
+        """Write the survivors, their places, and the card that `prune_cli.load` builds the model from."""
         mask = found.target.weight_mask(found.model, mask_of(found.folder, found.record))
         card = pipeline.card_of(found.job).to_json()
         write_model(path, found.model.state_dict(), mask, card, getattr(torch, self.dtype) if self.dtype else None)
 
     def read(self, found: StoredRun, path: Path) -> nn.Module:
-        """By `prune_cli.load`."""
+        """What `prune_cli.load` gives, on the device and in the dtype and layout of the run."""
         compute = found.job.settings.compute
         return load(path).to(found.job.device, compute.dtype).to(memory_format=compute.memory_format)
 
@@ -121,14 +121,14 @@ class OnnxExport(Export):
             raise RequestError(f"ONNX needs {', '.join(missing)}", "--format onnx", hint)
 
     def write(self, found: StoredRun, path: Path) -> None:
-        """Traced on a batch of test images or clips."""
+        """Write what torch traces on two test images or clips."""
         from prune_cli.execution.onnx_graph import write_graph
 
         example = next(iter(pipeline.evaluation_batches(found.job, "test")))[0]
         write_graph(found.model, example, pipeline.card_of(found.job), path)
 
     def read(self, found: StoredRun, path: Path) -> nn.Module:  # noqa: ARG002
-        """What ONNX Runtime computes, as a module."""
+        """A module that gives what ONNX Runtime computes on the CPU."""
         from prune_cli.execution.onnx_graph import OnnxModel
 
         return OnnxModel(path)

@@ -19,8 +19,11 @@ from prune_cli.runs.store import part_of, run_record
 
 
 def load(path: str | Path) -> nn.Module:
-    """See prune_cli.load. Raises WeightsError or RequestError for another file or folder, or a model that this prune-cli
-    cannot build; DamagedError for a damaged run."""
+    """The trained model of a compressed file or of a finished run's folder: dense tensors on the CPU, in eval mode.
+
+    In float32, or in float64 where it was trained in that. Its `card` is the ModelCard. Raises WeightsError or
+    RequestError for another file or folder, or a model that this prune-cli cannot build; DamagedError for a damaged run.
+    """
     path = expanded(path)
     card, file = _card_of_run(path) if path.is_dir() else (card_of_file(path), path)
     tensors = read(file)
