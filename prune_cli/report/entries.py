@@ -47,7 +47,7 @@ PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of
 
 
 def target_of_entry(entry: Entry) -> Target:
-    """The title of the target that a run removes."""
+    """The target that a finished or planned run removes."""
     return target_named(entry.target)
 
 
