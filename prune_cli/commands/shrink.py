@@ -13,7 +13,7 @@ from prune_cli.common.path_checks import check_export, typed_path
 from prune_cli.common.plain import JsonObject
 from prune_cli.common.terminal import note, print_table
 from prune_cli.execution.stored_run import StoredRun, mask_of, open_run
-from prune_cli.runs.artefacts import MODEL, SHRUNK
+from prune_cli.runs.artefacts import SHRUNK
 from prune_cli.runs.files import sha256, write_json, write_tensors
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.store import find
@@ -26,8 +26,9 @@ NEAR = 1e-4  # logits of the two models may differ by rounding
 class Shrunk:
     """The smaller model of a run: what it has left (`sizes`, by its noun), what that saves, and how near its answers are.
 
-    parameters, bytes: of the smaller model; _before: of the masked one. accuracy [%]: on the test set, beside the recorded
-    one. largest_difference: between the logits of both. file: where it is.
+    parameters, bytes: of the smaller model and its file; _before: of the masked one, all of its zeros counted.
+    accuracy [%]: on the test set, beside the recorded one. largest_difference: between the logits of both. file: where
+    it is.
     """
 
     run: str
@@ -67,7 +68,7 @@ def shrink(run: str, paths: Paths, export: Path | None = None) -> Shrunk:
         sizes=found.target.sizes(mask),
         parameters_before=_parameters(found.model),
         parameters=_parameters(small),
-        bytes_before=(found.folder / MODEL).stat().st_size,
+        bytes_before=_bytes(found.model),
         bytes=to.stat().st_size,
         accuracy_recorded=found.record.accuracy_last,
         accuracy=evaluate(small, test, precision).accuracy,
@@ -112,3 +113,7 @@ def _difference(found: StoredRun, small: nn.Module) -> float:
 
 def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())

@@ -10,13 +10,15 @@ from prune_cli.common.errors import PruneCliError, RequestError
 from prune_cli.common.lazy import nn
 from prune_cli.common.plain import Identity
 from prune_cli.common.registry import Registry
+from prune_cli.config.compose import Composer
 from prune_cli.config.schema import Settings
 from prune_cli.masks import Mask
 from prune_cli.masks import mask as mask_files
 from prune_cli.masks.allocate import Sparsity
 from prune_cli.models.registry import untrained
 from prune_cli.models.weights import restore
-from prune_cli.runs.artefacts import MASK, MODEL
+from prune_cli.runs.artefacts import MANIFEST, MASK, MODEL
+from prune_cli.runs.files import AGAIN, DamagedError
 from prune_cli.runs.identity import sources
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import RunRecord
@@ -43,14 +45,14 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     """Open a finished run, named by its folder or the start of its hash.
 
     Raises RequestError for an unknown run, one that stored no model, or one whose plug-in is missing or has changed,
-    PruneCliError where its data are others, its images would be prepared otherwise or the model holds a weight that its
+    DamagedError where its record or its model is, PruneCliError where its data are others, its images would be prepared otherwise or the model holds a weight that its
     mask removed.
     """
     folder = find(paths.runs, run)
     record = run_record(folder)
     composer = pipeline.composer(paths)
     check_plugins(record.identity, folder)
-    settings = composer.from_plain(record.config)
+    settings = _settings(composer, record, folder)
     job = pipeline.JobFactory(paths).job(_without_files(settings))
     if job.data_digest != record.data_digest:
         raise PruneCliError("the dataset is not the one of this run", settings.dataset.name, "build or fetch it again")
@@ -62,6 +64,15 @@ def open_run(run: str, paths: Paths) -> StoredRun:
     restore(model, part_of(folder, record, MODEL))
     _check_zeros(model, folder, record)
     return StoredRun(folder, record, job, model)
+
+
+def _settings(composer: Composer, record: RunRecord, folder: Path) -> Settings:
+    """What the record says of the run's options. Raises DamagedError where these are no options, ConfigError."""
+    try:
+        return composer.from_plain(record.config)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        what = f"this record's 'config' is of no run: {type(error).__name__}: {error}"
+        raise DamagedError(what, str(folder / MANIFEST), AGAIN) from None
 
 
 def mask_of(folder: Path, record: RunRecord) -> Mask:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prune_cli.common.plain import Identity, Options
@@ -53,7 +53,7 @@ def sources(identity: Identity) -> Iterator[tuple[str, str, str]]:
     """Kind, name and source_sha256 of each part of a run that was a plug-in's."""
     for kind in ("model", "dataset", "scorer"):
         part = identity.get(kind, {})
-        if "source_sha256" in part:
+        if isinstance(part, Mapping) and "source_sha256" in part:
             yield kind, part["name"], part["source_sha256"]
     for kind, key in (("control", "control"), ("target", "removal")):
         if "source_sha256" in (code := identity.get(f"{key}{CODE}", {})):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pandas as pd
 import pytest
 import torch
-from conftest import Answer
+from conftest import QUICK, Answer
 from safetensors.torch import save_file
 
 from prune_cli.models.registry import ImageInput
 from prune_cli.models.timm_arch import TimmArch
+from prune_cli.runs.files import write_checksummed
+from prune_cli.runs.identity import sources
 
 Run = Callable[..., Answer]
 ARCH, TAG = "mobilenetv3_large_100", "miil_in21k"  # mean 0 and std 1, where the default tag has those of ImageNet
+DIGITS = ("model=vit_micro", "dataset=mnist5k", "scorer=magnitude", *QUICK)
 SMALL = ("model=timm", "model.image_size=32", "scorer=magnitude", "sparsity=50", "recipe=smoke")
 
 
@@ -89,3 +94,24 @@ def test_a_run_that_stored_no_model_is_refused_in_plain_words(run: Run, here: Pa
     answer = run(command, str(folder))
     assert answer.code == 2
     assert answer.lines[0] == "error: no model was stored in this run"
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("recipe", {}), ("recipe", "x"), ("model", 3), ("compute", [1]), ("seed", None), ("mask", None)],
+)
+def test_options_that_are_none_are_told_by_the_file(run: Run, finished: Run, here: Path, part: str, value: Any) -> None:
+    name = finished("prune", *DIGITS, "--json").json["hash"]
+    manifest = here / "runs/prune" / name / "manifest.json"
+    record = json.loads(manifest.read_text())
+    del record["sha256"]
+    record["config"] = {key: given for key, given in (record["config"] | {part: value}).items() if given is not None}
+    write_checksummed(manifest, record)
+    answer = run("evaluate", name)
+    assert (answer.code, answer.lines[-2]) == (1, f"where: {Path('runs/prune', name, 'manifest.json')}")
+    assert "this record's 'config' is of no run" in answer.err
+
+
+@pytest.mark.parametrize("scorer", [None, 3, "source_sha256"])
+def test_a_part_of_an_identity_that_is_no_object_is_of_no_plug_in(scorer: Any) -> None:
+    assert list(sources({"scorer": scorer})) == []

@@ -54,7 +54,7 @@ def test_half_of_the_heads_from_prune_to_a_smaller_vit(run: Run, here: Path) -> 
     assert (found["heads"], found["heads_per_layer"]) == (8, kept)
     assert found["parameters_before"] - found["parameters"] == 8 * (4 * 32 * 128 + 3 * 32)
     assert (found["accuracy"], found["largest_difference"] < 1e-4) == (record["accuracy_last"], True)
-    assert found["bytes"] < found["bytes_before"]
+    assert found["bytes"] < found["bytes_before"] == 4 * found["parameters_before"]  # however the run's model is stored
 
     file = folder / "shrunk.safetensors"
     small = load_shrunk(file)
