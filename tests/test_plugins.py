@@ -161,6 +161,14 @@ def test_a_path_that_is_no_python_file_is_refused(run: Run, here: Path, path: st
     assert said in answer.lines[0] and f"--plugin {path}" in answer.lines[1]
 
 
+def test_scores_of_another_shape_are_refused_before_anything_is_kept_or_trained(run: Run, here: Path) -> None:
+    written(here / "movement.py", SCORER.replace("abs()", "abs()[:1]"))
+    answer = run("prune", "scorer=movement", "model.weights=random", "recipe=smoke", "--plugin", "movement.py")
+    assert (answer.code, len(answer.lines), answer.lines[-2]) == (1, 3, "where: blocks.0.attn.qkv.weight")
+    assert "scores of shape (1, 128), where (384, 128) is wanted" in answer.lines[0]
+    assert not [*here.glob("runs/score/*/*.safetensors"), *here.glob("runs/prune/*/metrics.csv")]
+
+
 def test_a_class_without_yaml_is_a_choice_with_its_defaults(tmp_path: Path) -> None:
     file = written(tmp_path / "mine.py", SCORER)
     found = catalogue(Paths(plugins=(file, file)))

@@ -11,6 +11,7 @@ from prune_cli.common.lazy import Tensor, nn, torch
 from prune_cli.masks.controls import Control
 from prune_cli.masks.controls.base import NEVER
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores, repeatable
+from prune_cli.scorers.base import check_scores
 from prune_cli.targets import Target
 from prune_cli.targets.weights import WeightTarget
 
@@ -51,7 +52,9 @@ def find_mask(
         return masks.select(ranked, removed / size, scope, min_kept_per_tensor)
 
     if rounds == 1:
-        return select_mask(scorer(model, batches, parameters), 1)
+        scores = scorer(model, batches, parameters)
+        check_scores(scores, parameters)
+        return select_mask(scores, 1)
     return _find_in_rounds(
         model, repeatable(batches), parameters, scorer, select_mask, partial(target.weight_mask, model)
     )
@@ -83,8 +86,11 @@ def _score(
     mask: Mapping[str, Tensor],
 ) -> Scores:
     if scorer.allows_regrowth:
-        return scorer(model, batches, parameters, originals)  # type: ignore[call-arg]
+        scores = scorer(model, batches, parameters, originals)  # type: ignore[call-arg]
+        check_scores(scores, parameters)
+        return scores
     scores = scorer(model, batches, parameters)
+    check_scores(scores, parameters)
     for name, keep in mask.items():
         scores[name].masked_fill_(~keep.to(scores[name].device), NEVER)
     return scores

@@ -17,6 +17,7 @@ from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import ScoreRecord
 from prune_cli.runs.store import RunFolder, write_record
 from prune_cli.scorers import Batches, Parameters, Scorer, Scores
+from prune_cli.scorers.base import check_scores
 from prune_cli.scorers.quantiles import quantile_row
 from prune_cli.scorers.snip_magnitude import sum_terms
 from prune_cli.scorers.unit_scorer import ranked
@@ -43,6 +44,7 @@ def _score(job: Job, model: nn.Module, parameters: Parameters, folder: RunFolder
     of_units = job.settings.scorer.measures_units
     name, measure = (UNITS, _measure_units) if of_units else (LAYERS, _scores_with_quantiles)
     scores, table, seconds = measure(job.settings.scorer, model, batches, parameters)
+    check_scores(scores, parameters)
     check_no_nan(scores)
     record = ScoreRecord(
         hash=folder.path.name,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields
 from typing import Any, ClassVar
 
+from prune_cli.common.errors import PruneCliError
 from prune_cli.common.lazy import Tensor, nn
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -79,6 +80,15 @@ def with_defaults(cls: type) -> type:
         if not (name.startswith("_") or name in options or hasattr(cls, name)):
             setattr(cls, name, default)
     return cls
+
+
+def check_scores(scores: Mapping[str, Tensor], parameters: Parameters) -> None:
+    """Raise PruneCliError, with the name, unless each parameter has scores of its shape, and nothing else has any."""
+    found, wanted = [{name: tuple(t.shape) for name, t in given.items()} for given in (scores, parameters)]
+    for name in dict.fromkeys([*wanted, *found]):
+        if found.get(name) != wanted.get(name):
+            what = f"the scorer gave it scores of shape {found.get(name)}, where {wanted.get(name)} is wanted"
+            raise PruneCliError(what, name, "a scorer returns a tensor of the same shape for each parameter, no other")
 
 
 def repeatable(batches: Batches) -> Batches:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_cli import masks, pipeline, scorers
-from prune_cli.common.errors import NumericalError
+from prune_cli.common.errors import NumericalError, PruneCliError
 from prune_cli.masks import controls
 
 
@@ -145,3 +145,20 @@ def test_a_pattern_is_asked_of_the_last_round() -> None:
     parameters = {"weight": model.weight}
     mask = pipeline.find_mask(model, batches(), parameters, scorers.build("synflow", rounds=3), 0.5, pattern="2:4")
     assert bool((mask["weight"].view(4, 2, 4).sum(2) == 2).all())
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("allows_regrowth", [False, True])
+@pytest.mark.parametrize("wrong", ["missing", "short", "more"])
+def test_scores_that_are_not_of_the_parameters_are_refused_by_name(
+    wrong: str, allows_regrowth: bool, rounds: int
+) -> None:
+    def score(parameters: dict, originals: object) -> dict:
+        found = sizes(parameters, originals)
+        last = found.pop("4.weight")
+        return found | {"missing": {}, "short": {"4.weight": last[:1]}, "more": {"4.weight": last, "6": last}}[wrong]
+
+    model, parameters = network()
+    with pytest.raises(PruneCliError, match="scores of shape") as error:
+        pipeline.find_mask(model, batches(), parameters, Watched(rounds, allows_regrowth, score), 0.5)  # type: ignore[arg-type]
+    assert error.value.where == ("6" if wrong == "more" else "4.weight")
