@@ -7,6 +7,7 @@ two runs (an option of the model or of the method, the weights, the recipe …) 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import compress
 from math import nan
 from typing import Any
@@ -18,7 +19,7 @@ from prune_cli.report.recipes import Recipes
 from prune_cli.runs.artefacts import MODEL
 from prune_cli.runs.plan import RunPlan
 from prune_cli.runs.record import RunRecord
-from prune_cli.targets import Target, target_named
+from prune_cli.targets import Target, target_named, targets
 
 Entry = RunPlan  # the record of a run, or the plan of one that has no accuracy yet
 RUN_COLUMNS = [  # of results/runs.csv
@@ -46,9 +47,22 @@ PARTS = {"kind", "model", "dataset", "scorer", "scoring", "mask", "control", "of
 # by a column or a title of its own
 
 
-def target_of_entry(entry: Entry) -> Target:
+@dataclass(frozen=True)
+class UnknownTarget:
+    """What tables say of a plug-in's target: they load no plug-in, and its runs do not hide all others."""
+
+    name: str
+    single_weights = False
+
+    @property
+    def suffix(self) -> str:
+        """What follows a number of such things: the target's name."""
+        return f" {self.name}"
+
+
+def target_of_entry(entry: Entry) -> Target | UnknownTarget:
     """The target that a finished or planned run removes."""
-    return target_named(entry.target)
+    return target_named(entry.target) if entry.target in targets.classes else UnknownTarget(entry.target)
 
 
 def kept_of(entry: Entry, separator: str, kept_first: bool = False) -> str:

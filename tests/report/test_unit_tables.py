@@ -269,3 +269,12 @@ def test_the_same_table_gives_the_same_picture(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         draw_units(units_table(), MEASURES, NAMES, tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_runs_of_a_plug_ins_target_do_not_hide_the_others() -> None:
+    runs = [entry("transfer_entropy", 91.5), entry("transfer_entropy", 80.0, removal="own_target")]
+    for table in (table1(runs), table2(runs)):
+        assert any("91.50" in cell for row in table.plain_rows() for cell in row)
+        assert any("80.00" in cell for row in table.plain_rows() for cell in row)
+    assert "128 → 64 own_target" in str(table1(runs).plain_rows())
+    assert list(runs_table(runs).removal) == ["recurrence", "own_target"]  # type: ignore[arg-type]
