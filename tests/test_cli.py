@@ -38,6 +38,7 @@ COMMANDS = (
     "ablate",
     "shrink",
     "export",
+    "bench",
     "drift",
 )
 SMOKE = ("model.weights=random", *QUICK)

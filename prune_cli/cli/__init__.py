@@ -13,7 +13,7 @@ __all__ = ["app", "main"]
 
 SUBCOMMANDS = (  # files, in the order of --help
     *("ls", "build_data", "score", "prune", "sweep", "run", "verify", "pack", "table", "evaluate", "train"),
-    *("ablate", "dynamics", "shrink", "export", "drift"),
+    *("ablate", "dynamics", "shrink", "export", "bench", "drift"),
 )
 for name in SUBCOMMANDS:
     import_module(f"prune_cli.cli.{name}")

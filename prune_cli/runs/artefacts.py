@@ -29,4 +29,5 @@ RUNS_TABLE = "runs.csv"  # a row a finished run
 SWEEP = "sweep.json"  # the points of the last sweep
 DRIFT_TABLE, DRIFT_FIGURE = "drift.csv", "drift.png"
 DYNAMICS_TABLE, DYNAMICS_FIGURE = "dynamics.csv", "dynamics.png"
+BENCH = "bench"  # .csv, .json and .png
 ABLATION, CURVES, CLAIMS = "ablation", "curves", "claims"  # .csv and .png
