@@ -3,8 +3,8 @@
 Python is executed and YAML composed. Commands are parsed, with their options, and what is typed as KEY=VALUE is composed
 to settings, as the command does before it looks at any data; names in capitals (RUN, HASH, DIR, FOLDER, PATH, IMAGENET,
 FILE) stand for what only a user has. Left out: a span in prose that has a … is no whole command; `table`, `verify`,
-`pack`, `evaluate`, `shrink`, `export` and `run` are parsed alone, because they begin with finished runs, and so is what a launcher
-does with its options, because some launchers are not installed here.
+`pack`, `evaluate`, `shrink`, `export`, `bench` and `run` are parsed alone, because they begin with finished runs, and so is
+what a launcher does with its options, because some launchers are not installed here.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def test_the_commands_shown_are_many_and_of_every_kind() -> None:
         "table",
         "shrink",
         "export",
+        "bench",
         "verify",
         "pack",
         "ls",

@@ -11,6 +11,7 @@ import numpy as np
 from prune_cli.common.plain import Row
 
 WARM_UP = 2  # rounds before the first that counts
+PAUSE = 0.005  # seconds before each call, in which threads of the side before stop waiting for work
 LEAST, MOST, SECONDS = 11, 200, 10.0  # rounds that count: so many, then until the seconds have gone or there are MOST
 
 
@@ -80,6 +81,7 @@ def counted(quantity: str, unit: str, values: Mapping[str, int], batch: int | No
 
 
 def _seconds(work: Callable[[], object]) -> float:
+    time.sleep(PAUSE)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

@@ -113,7 +113,7 @@ def _write(found: Bench, paths: Paths) -> None:
 def _caption(found: Bench) -> str:
     return (
         f"One CPU, {found.threads} thread{'s'[: found.threads > 1]}, {found.precision}, torch {found.versions['torch']}. "
-        "Times: medians of n rounds in turn in one process, lines up to the 95th percentile.\n"
+        "Times: medians of n rounds in turn in one process, lines up to the 95th percentile; below each bar its value.\n"
         "Memory: peak of a process each, libraries included. File: dense in float32 against the run's own. "
         "Multiply-adds: one forward pass, survivors alone."
     )

@@ -19,7 +19,7 @@ UNITS = {"bytes": ("MB", 1e6), "multiply-adds": ("millions", 1e6), "ms": ("ms", 
 def draw_bench(table: pd.DataFrame, title: str, caption: str, path: Path) -> None:
     """Write the rows of bench.csv as one PNG, a panel for each quantity and batch.
 
-    Bars: values, of times medians with a line up to the 95th percentile. Above a bar: its value, and n where it is a median.
+    Bars: values, of times medians with a line up to the 95th percentile. Below a bar: its side and value.
     """
     panels = [rows for _, rows in table.groupby(["quantity", "batch"], sort=False, dropna=False)]
     columns = -(-len(panels) // ROWS)
@@ -40,15 +40,14 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     for place, (_, row) in enumerate(rows.iterrows()):
         grey, hatch = SHADES.get(row.side) or OTHERS[(place - len(SHADES)) % len(OTHERS)]
         up = (row.p95 - row.value) / scale if row.p95 == row.p95 and row.p95 is not None else None
-        bar = axes.bar(place, row.value / scale, color=grey, hatch=hatch, edgecolor="black", linewidth=0.8)
+        axes.bar(place, row.value / scale, color=grey, hatch=hatch, edgecolor="black", linewidth=0.8)
         axes.errorbar(place, row.value / scale, [[0], [up or 0]], color="black", capsize=3 if up else 0)
-        axes.bar_label(bar, [f"{row.value / scale:.3g}"], fontsize="x-small", padding=2)
-    axes.set_xticks(range(len(rows)), [_named(side) for side in rows.side], fontsize="x-small")
+    names = [f"{_named(side)}\n{value / scale:.3g}" for side, value in zip(rows.side, rows.value, strict=True)]
+    axes.set_xticks(range(len(rows)), names, fontsize="x-small")
     axes.set_ylabel(unit, fontsize="small")
-    axes.margins(y=0.18)
     n = f", n = {rows.n.iloc[0]}" if rows.n.iloc[0] > 1 else ""
     axes.set_title(f"{rows.quantity.iloc[0]}\n{'' if batch != batch else f'batch {batch:.0f}{n}'}", fontsize="small")
 
 
 def _named(side: str) -> str:
-    return {"dense": "dense\n(torch)", "onnxruntime": "ONNX\nRuntime", "openvino": "Open-\nVINO"}.get(side, side)
+    return {"dense": "dense\n(torch)", "onnxruntime": "ONNX\nRuntime", "openvino": "Open-\nVINO"}.get(side, f"{side}\n")

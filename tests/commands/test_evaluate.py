@@ -85,7 +85,7 @@ def test_a_timm_that_prepares_images_otherwise_measures_nothing(run: Run, monkey
     assert f"timm {record['versions']['timm']}" in answer.err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "shrink"])
+@pytest.mark.parametrize("command", ["evaluate", "shrink", "bench"])
 @pytest.mark.parametrize("kind", ["score", "ablate"])
 def test_a_run_that_stored_no_model_is_refused_in_plain_words(run: Run, here: Path, command: str, kind: str) -> None:
     folder = here / "runs" / kind / "123412341234"
