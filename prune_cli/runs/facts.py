@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +200,8 @@ def _version(package: str) -> str | None:
 
 def _is_editable(package: str) -> bool:
     """Whether a package is installed from a folder in which it may be edited under one version."""
-    try:
-        text = distribution(package).read_text("direct_url.json")
-        return bool(json.loads(text or "{}").get("dir_info", {}).get("editable"))
-    except (PackageNotFoundError, ValueError, AttributeError):
+    try:  # all that bear the name: of an editable one there may be a second in the current folder
+        texts = [found.read_text("direct_url.json") for found in distributions(name=package)]
+        return any(json.loads(text or "{}").get("dir_info", {}).get("editable") for text in texts)
+    except (ValueError, AttributeError):
         return False
