@@ -105,6 +105,7 @@ def _result(found: StoredRun, measurements: list[Measurement], difference: float
 
 def _write(found: Bench, paths: Paths) -> None:
     table = pd.DataFrame([one.row() for one in found.measurements])
+    table = table.astype({"batch": "Int64", "sparse_layers": "Int64"})  # whole numbers beside empty cells
     write_csv(paths.results / f"{BENCH}.csv", table)
     write_json(paths.results / f"{BENCH}.json", found.to_json())
     draw_bench(table, found.title, _caption(found), paths.results / f"{BENCH}.png")

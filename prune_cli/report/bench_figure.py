@@ -39,14 +39,14 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     batch = rows.batch.iloc[0]
     for place, (_, row) in enumerate(rows.iterrows()):
         grey, hatch = SHADES.get(row.side) or OTHERS[(place - len(SHADES)) % len(OTHERS)]
-        up = (row.p95 - row.value) / scale if row.p95 == row.p95 and row.p95 is not None else None
+        up = 0.0 if pd.isna(row.p95) else float(row.p95 - row.value) / scale
         axes.bar(place, row.value / scale, color=grey, hatch=hatch, edgecolor="black", linewidth=0.8)
-        axes.errorbar(place, row.value / scale, [[0], [up or 0]], color="black", capsize=3 if up else 0)
+        axes.errorbar(place, row.value / scale, [[0.0], [up]], color="black", capsize=3 if up else 0)
     names = [f"{_named(side)}\n{value / scale:.3g}" for side, value in zip(rows.side, rows.value, strict=True)]
     axes.set_xticks(range(len(rows)), names, fontsize="x-small")
     axes.set_ylabel(unit, fontsize="small")
     n = f", n = {rows.n.iloc[0]}" if rows.n.iloc[0] > 1 else ""
-    axes.set_title(f"{rows.quantity.iloc[0]}\n{'' if batch != batch else f'batch {batch:.0f}{n}'}", fontsize="small")
+    axes.set_title(f"{rows.quantity.iloc[0]}\n{'' if pd.isna(batch) else f'batch {batch}{n}'}", fontsize="small")
 
 
 def _named(side: str) -> str:

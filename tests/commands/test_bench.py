@@ -71,7 +71,8 @@ def test_both_sides_of_every_quantity_are_measured_and_written(run: Run, finishe
         assert row["sparse_layers"] == (16 if repeated and key[2] == "pruned" else None)
     with Path("results/bench.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["quantity"] for row in rows] == [key[0] for key in found]
+    written = [(row["quantity"], int(row["batch"]) if row["batch"] else None, row["side"]) for row in rows]
+    assert written == list(found)
     assert Path("results/bench.png").read_bytes().startswith(b"\x89PNG")
 
 
