@@ -39,7 +39,16 @@ hypothesis.settings.register_profile("ours", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ours")
 
 
-LONG = ("test_survival.py", "test_other_devices.py", "test_ablate.py", "test_cli.py")  # a file is one worker's
+LONG = (
+    "test_compose.py",
+    "test_cli.py",
+    "test_startup.py",
+    "test_other_devices.py",
+    "test_ablate.py",
+    "test_export.py",
+    "test_processes.py",
+    "test_launch.py",
+)  # a file is one worker's
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,11 +16,11 @@ import torch
 from conftest import QUICK, Answer, everything_in, rewrite_manifest, stored_mask, stored_model
 from safetensors.torch import load_file, save_file
 
+from prune_cli import pipeline
 from prune_cli.config.catalogue import Catalogue
 from prune_cli.config.overrides import parse
 from prune_cli.config.schema import GROUPS
 from prune_cli.models.sources import packaged_file
-from prune_cli.pipeline import composer
 from prune_cli.runs.paths import Paths
 from prune_cli.runs.record import RunRecord
 from prune_cli.runs.store import read_record
@@ -119,7 +119,7 @@ def test_ls_shows_the_groups_and_the_options_of_one(run: Run) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_that_ls_lists_can_be_typed(run: Run, group: str) -> None:
     """With its own default, so that the listed names and defaults are those that count."""
-    made = composer(Paths())
+    made = pipeline.composer(Paths())
     for choice in run("ls", group, "--json").json["choices"]:
         given = [option for option in choice["options"] if option["default"] is not None]
         words = [f"{option['name']}={json.dumps(option['default'])}" for option in given]

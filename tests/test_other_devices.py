@@ -227,7 +227,7 @@ def options_of(name: str) -> list[str]:
     return [f"scorer={name}", *(["scorer.rounds=2"] if registry.classes[name]().rounds > 1 else [])]
 
 
-# on mps each scorer is tested above, and a run over weights and one over units below
+# on mps each scorer is tested above, and a run over units below
 CUDA = pytest.mark.parametrize("device", ["cuda", pytest.param("mps", marks=pytest.mark.slow)], indirect=True)
 
 
@@ -246,6 +246,7 @@ def test_a_scoring_run_of_units(name: str, run: Run) -> None:
     assert typed(run, "score", *SMALL, f"scorer={name}", "removal=recurrence")["images"]
 
 
+@CUDA
 @pytest.mark.parametrize("words", [("scorer=snip_magnitude",), ("scorer=synflow", "scorer.rounds=2", "control=reinit")])
 def test_a_run_over_weights(words: tuple[str, ...], run: Run, chosen: torch.device) -> None:
     record = typed(run, "prune", *QUICK, *words, "compute.checkpoint_steps=1")
@@ -260,8 +261,8 @@ def test_a_run_over_units(run: Run) -> None:
     assert typed(run, "shrink", record["hash"])["units"] == 3
 
 
-@CUDA
-@pytest.mark.parametrize("command", ["ablate", pytest.param("dynamics", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["ablate", "dynamics"])
 @pytest.mark.usefixtures("chosen")
 def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch: pytest.MonkeyPatch) -> None:
     undrawn()
@@ -272,6 +273,7 @@ def test_units_taken_apart(command: str, run: Run, undrawn: Undrawn, monkeypatch
     assert typed(run, command, *SMALL, "recipe=smoke", f"scorer={measures}")
 
 
+@CUDA
 @pytest.mark.usefixtures("chosen")
 def test_weights_before_and_after_training(run: Run, undrawn: Undrawn) -> None:
     undrawn()

@@ -270,7 +270,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("numbers", [range(20), pytest.param(range(20, 2000), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("numbers", [range(12), pytest.param(range(12, 2000), marks=pytest.mark.slow)])
 def test_random_overrides_are_accepted_or_refused_in_our_own_words(
     run: Callable[..., Answer], here: Path, tmp_path_factory: pytest.TempPathFactory, numbers: range
 ) -> None:

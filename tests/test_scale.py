@@ -37,6 +37,7 @@ def test_the_flops_of_vit_b16_are_those_worked_out_by_hand(table1: list[Any]) ->
     assert table1[0].outline.flops == 2 * macs
 
 
+@pytest.mark.slow
 def test_every_model_has_about_the_published_flops(scale: ModuleType, table1: list[Any]) -> None:
     counted = {run.settings.model.name: run.outline.flops / 2e9 for run in table1}
     assert counted == pytest.approx(scale.GMACS, rel=0.01)

@@ -38,6 +38,7 @@ def test_settings_of_every_choice_are_typed_and_checked_without_torch(tmp_path: 
     assert imported(f"SMALL = {SMALL}\n" + SETTINGS_OF_EVERY_CHOICE, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_test_sees_what_is_imported(tmp_path: Path) -> None:
     assert imported("from prune_cli.common.lazy import torch\ntorch.zeros(1)", tmp_path) == ["torch"]
 
@@ -77,6 +78,7 @@ def test_what_is_known_already_is_answered_without_torch(
     heavy_after(RUN, sweep, ("table", "1"), ("ls",), ("ls", "scorer", "--json"), ("verify",), cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_plan_imports_torch_the_first_time_alone(tmp_path: Path) -> None:
     words = ("prune", "model=timm", "model.arch=resnet18", "model.weights=random", "dataset=optdigits", "--dry-run")
     assert "torch" in heavy_after(words, cwd=tmp_path, computing=(words,))

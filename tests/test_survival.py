@@ -78,10 +78,7 @@ def test_a_sweep_of_24_runs_survives_25_kills(tmp_path: Path, built_data: Path) 
     assert 5 < hit < 25  # sweeps and runs have both been killed
 
 
-IN_A_TERMINAL = pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="in a terminal")
-
-
-@pytest.fixture(params=[IN_A_TERMINAL, pytest.param(signal.SIGTERM, id="in the background")])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=["in a terminal", "in the background"])
 def stop_signal(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     """What stops a sweep. In the background it starts with SIGINT ignored, and so do its runs."""
     in_terminal = request.param == signal.SIGINT
@@ -90,6 +87,7 @@ def stop_signal(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow  # test_launch.py shows it with stand-ins
 def test_ctrl_c_stops_a_sweep_at_once_with_a_checkpoint(
     tmp_path: Path, built_data: Path, stop_signal: signal.Signals
 ) -> None:

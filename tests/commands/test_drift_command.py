@@ -81,6 +81,7 @@ def test_what_train_has_finished_is_not_trained_again(run: Run, undrawn: Undrawn
 
 
 @pytest.mark.usefixtures("scales")
+@pytest.mark.slow
 def test_without_an_axis_the_scales_of_the_model_are_compared(run: Run, here: Path, undrawn: Undrawn) -> None:
     undrawn()
     answer = run("drift", *QUICK, "--json")

@@ -45,6 +45,7 @@ def test_lost_output_is_a_failure_only_where_somebody_would_have_read_it(line: s
     assert len(done.stderr.splitlines()) <= 3 and "report it" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_encoding_without_some_letters_loses_none(tmp_path: Path) -> None:
     narrow = typed("$P ls scorer --json", PYTHONIOENCODING="ascii")
     assert (narrow.returncode, narrow.stderr) == (0, "") and narrow.stdout.isascii()

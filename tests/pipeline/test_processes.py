@@ -45,6 +45,7 @@ def test_two_processes_make_the_run_of_one(run: Callable[..., Answer], here: Pat
     assert "this run is finished" in run(*words, "compute.processes=2").err
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_ends_all_of_its_processes(run: Callable[..., Answer]) -> None:
     answer = run("train", *SMALL, "recipe.lr=1e30", "compute.processes=2")
     assert answer.code == 1

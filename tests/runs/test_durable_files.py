@@ -50,7 +50,7 @@ def test_kills_during_checkpoint_writes_lose_and_corrupt_nothing(kills: int, tmp
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a small file system needs Linux's unshare")
-@pytest.mark.parametrize("overstated", ["0", "1"])
+@pytest.mark.parametrize("overstated", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_a_full_disk_is_named_and_the_checkpoint_before_is_valid(tmp_path: Path, overstated: str) -> None:
     """A file system of 2 MB; with free space overstated it is full only while the file is written."""
     mount = f"mount -t tmpfs -o size=2m tmpfs {tmp_path} &&"

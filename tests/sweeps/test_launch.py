@@ -84,7 +84,7 @@ def test_ctrl_c_in_the_terminal_stops_every_run_with_a_checkpoint(
         assert (status := read_status(folder)) and (status.state, status.deaths) == ("stopped", 0)
 
 
-@pytest.mark.parametrize("name", ["joblib", SLOW_LOCAL, RAY])
+@pytest.mark.parametrize("name", [JOBLIB, SLOW_LOCAL, RAY])
 def test_a_launcher_that_dies_raises_when_no_run_is_at_work_any_more(
     name: str, tmp_path: Path, launched: Launched
 ) -> None:
