@@ -22,19 +22,17 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, heads: int, scale: float) -> Tensor:
+        """The weighted values of each head, side by side."""
         ctx.heads, ctx.scale = heads, scale
         ctx.save_for_backward(qkv)
-        kernels = products.kernel_products()
-        assert kernels is not None
-        return kernels.attention(qkv, heads, scale)
+        return products.compiled().attention(qkv, heads, scale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of qkv; the attention weights are computed again."""
         (qkv,) = ctx.saved_tensors
-        kernels = products.kernel_products()
-        assert kernels is not None
-        return kernels.attention_backward(qkv, gradient, ctx.heads, ctx.scale), None, None
+        return products.compiled().attention_backward(qkv, gradient, ctx.heads, ctx.scale), None, None
 
 
 class SparseAttention(nn.Module):

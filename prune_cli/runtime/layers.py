@@ -26,6 +26,7 @@ class _SparseProduct(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, pattern: Pattern, features_first: bool
     ) -> Tensor:
+        """Y, features first in memory where that is wanted and can be had."""
         ctx.pattern = pattern
         ctx.save_for_backward(x, values)
         return products_for(pattern).forward(pattern, values, bias, x, features_first)
@@ -33,6 +34,7 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of X, values and bias, those that are needed."""
         x, values = ctx.saved_tensors
         wanted = Wanted(*ctx.needs_input_grad[:3])
         found = products_for(ctx.pattern).backward(ctx.pattern, values, x, gradient, wanted)

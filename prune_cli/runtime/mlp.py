@@ -29,21 +29,19 @@ class _SparseMlpProduct(torch.autograd.Function):
         patterns: tuple[Pattern, Pattern],
         features_first: bool,
     ) -> Tensor:
+        """Y, features first in memory where that is wanted."""
         ctx.patterns = patterns
         ctx.save_for_backward(x, values_1, bias_1, values_2, bias_2)
         one, two = Weight(patterns[0], values_1, bias_1), Weight(patterns[1], values_2, bias_2)
-        kernels = products.kernel_products()
-        assert kernels is not None
-        return kernels.mlp(x, one, two, features_first)
+        return products.compiled().mlp(x, one, two, features_first)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of X, values and biases; the hidden activations are computed again."""
         x, values_1, bias_1, values_2, bias_2 = ctx.saved_tensors
         one, two = Weight(ctx.patterns[0], values_1, bias_1), Weight(ctx.patterns[1], values_2, bias_2)
-        kernels = products.kernel_products()
-        assert kernels is not None
-        return *kernels.mlp_backward(x, gradient, one, two), None, None
+        return *products.compiled().mlp_backward(x, gradient, one, two), None, None
 
 
 class SparseMlp(nn.Module):

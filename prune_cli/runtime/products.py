@@ -183,6 +183,13 @@ def kernel_products() -> KernelProducts | None:
     return found if isinstance(found, KernelProducts) else None
 
 
+def compiled() -> KernelProducts:
+    """The compiled kernels, for what is computed only where `kernel_products` gives them."""
+    kernels = kernel_products()
+    assert kernels is not None
+    return kernels
+
+
 @cache
 def best() -> Products:
     """The fastest way that this machine has; a note of sparsify says which."""
